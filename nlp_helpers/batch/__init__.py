@@ -1,0 +1,1 @@
+"""The batch side: runs the notebooks headless. Nothing else imports it."""

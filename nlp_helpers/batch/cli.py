@@ -1,0 +1,88 @@
+"""The command line: `python -m nlp_helpers --help`."""
+
+import json
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Column, Table
+
+from nlp_helpers import paths
+from nlp_helpers.batch import pipeline
+from nlp_helpers.batch.execute import NotebookFailed
+from nlp_helpers.errors import UserError
+
+SHOWN_METRICS = 3
+LONGEST_METRIC = 20  # characters; a longer text would swamp the table
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """Run the notebooks, or use what they trained."""
+
+
+def main() -> None:
+    """Run a command; end with one line and status 1 on a known error."""
+    try:
+        commands()
+    except (UserError, NotebookFailed) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+@commands.command()
+@click.option("--profile", default="offline", show_default=True)
+@click.argument("notebooks", nargs=-1)
+def run(profile: str, notebooks: tuple[str, ...]) -> None:
+    """Execute NOTEBOOKS (for example 01 03; default all) headless.
+
+    Executed notebooks, metrics and figures go to outputs/PROFILE/.
+    """
+    results = []
+    for item in pipeline.run(profile, notebooks):
+        if isinstance(item, pipeline.Result):
+            results.append(item)
+            click.echo(f"{item.notebook}: done in {item.seconds:.0f} s")
+        else:
+            click.echo(f"{item}: running")
+    Console().print(_summary(results))
+
+
+@commands.command()
+@click.option(
+    "--checkpoint",
+    required=True,
+    help="Folder of a fine-tuned classifier, from notebook 05 for example.",
+)
+@click.argument("file", type=click.File(encoding="utf-8"), default="-")
+def predict(checkpoint: str, file) -> None:
+    """Label the lines of FILE (default: standard input), as JSON lines."""
+    from transformers import BertForSequenceClassification
+
+    from nlp_helpers import fine_tuning, models
+
+    texts = [line.strip() for line in file if line.strip()]
+    if not texts:
+        raise UserError(f"{file.name} has no text; give one text a line")
+    folder = paths.resolve(checkpoint)
+    tokenizer, model = models.load(str(folder), BertForSequenceClassification)
+    for answer in fine_tuning.classify(texts, tokenizer, model):
+        click.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def _summary(results: list[pipeline.Result]) -> Table:
+    """Tabulate notebook, seconds, main figures and path."""
+    table = Table("notebook", Column("seconds", justify="right"))
+    table.add_column("main figures")
+    table.add_column("path", no_wrap=True)
+    for result in results:
+        figures = [
+            f"{name} {value:.3g}"
+            if isinstance(value, float)
+            else f"{name} {value}"
+            for name, value in result.metrics.items()
+            if len(str(value)) <= LONGEST_METRIC
+        ]
+        path = paths.shown(result.output)
+        table.add_row(result.notebook, f"{result.seconds:.1f}", "\n".join(figures[:SHOWN_METRICS]), path)
+    return table

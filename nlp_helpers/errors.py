@@ -1,0 +1,13 @@
+"""The one error that is meant for the reader of a notebook."""
+
+
+class UserError(RuntimeError):
+    """Something the user can mend: says what, why and what to do, in a line.
+
+    A notebook shows the message alone, without the traceback, which would
+    only point into the helpers.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython prints in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]

@@ -1,0 +1,196 @@
+"""A model name -> tokenizer and model, from an installed package or the Hub.
+
+`models.yaml` lists the names. `fetch` turns each into an ordinary model
+folder on this machine, `load` opens that folder. A name that is itself a
+folder (a checkpoint of notebook 05, say) is opened as it is.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from nlp_helpers import files, paths
+from nlp_helpers.errors import UserError
+
+# Weights as safetensors only: a pickled .bin file could run code when opened.
+HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors"]
+HERE = Path(__file__).parent
+
+
+class ModelEntry(BaseModel):
+    """One entry of models.yaml; which fields it has depends on `source`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Literal["package", "hub", "adapters"]
+    licence: str
+    distribution: str | None = None
+    package: str | None = None
+    subfolder: str = ""
+    gguf_file: str | None = None
+    sha256: dict[str, str] = {}  # file name -> hash
+    base: str | None = None
+    repository: str | None = None
+    revision: str | None = None
+
+
+def registry() -> dict[str, ModelEntry]:
+    """Read models.yaml."""
+    entries = yaml.safe_load((HERE / "models.yaml").read_text(encoding="utf-8"))
+    return {name: ModelEntry(**entry) for name, entry in entries.items()}
+
+
+def fetch(name: str) -> Path:
+    """Return a local folder with the config, tokenizer and weights of `name`.
+
+    Raises:
+        UserError: the name is unknown, its package is not installed, a file
+            is not the pinned one, or the Hub cannot be reached.
+    """
+    entries = registry()
+    if name not in entries:
+        folder = paths.resolve(name)
+        if (folder / "config.json").is_file():
+            return folder
+        close = difflib.get_close_matches(name, entries, n=1)
+        hint = f"did you mean {close[0]}?" if close else "known:"
+        raise UserError(
+            f"no model is called {name!r}, and no model folder either; {hint}"
+            + ("" if close else f" {', '.join(entries)}")
+        )
+    entry = entries[name]
+    if entry.source == "hub":
+        return _fetch_hub(name, entry)
+    if entry.source == "adapters":
+        return _fetch_adapters(name, entry)
+    folder = paths.package_folder(entry.package, entry.distribution)
+    folder = folder / entry.subfolder
+    if entry.gguf_file:
+        return _fetch_gguf(name, entry, folder)
+    _check_files(folder, entry)
+    return folder
+
+
+def load(
+    name: str,
+    model_class: type,
+    device: torch.device | str = "cpu",
+    **config: Any,
+) -> tuple[transformers.PreTrainedTokenizerBase, transformers.PreTrainedModel]:
+    """Load tokenizer and model, the model in float32 and evaluation mode.
+
+    Args:
+        name: a name of models.yaml, or a model folder.
+        model_class: the transformers class to open it with, for example
+            BertForMaskedLM or AutoModelForCausalLM.
+        device: where the weights go.
+        config: settings passed on to the model's configuration.
+    """
+    folder = fetch(name)
+    tokenizer = load_tokenizer(name)
+    model = model_class.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, **config
+    )
+    return tokenizer, model.to(device).eval()
+
+
+def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
+    """Load the tokenizer of a model alone."""
+    return transformers.AutoTokenizer.from_pretrained(
+        fetch(name), local_files_only=True
+    )
+
+
+def _check_files(folder: Path, entry: ModelEntry) -> None:
+    """Compare the files of an entry with their pinned hashes."""
+    for name, expected in entry.sha256.items():
+        files.check_sha256(folder / name, expected)
+
+
+def _cached(name: str, entry: ModelEntry) -> Path:
+    """Return the cache folder of a converted model; a new hash, a new one."""
+    key = "-".join(value[:8] for value in entry.sha256.values())
+    return paths.cache_folder() / "models" / f"{name}-{key}"
+
+
+def _fetch_hub(name: str, entry: ModelEntry) -> Path:
+    """Download a pinned revision into the Hub's own cache, or find it there."""
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            entry.repository,
+            revision=entry.revision,
+            allow_patterns=HUB_FILES,
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError) as error:
+        raise UserError(
+            f"model {name} ({entry.repository} at {entry.revision[:12]}) is not"
+            " in the Hugging Face cache and the Hub cannot be reached"
+            f" ({type(error).__name__}); use the offline profile, which needs"
+            " no network"
+        ) from error
+    return Path(folder)
+
+
+def _fetch_gguf(name: str, entry: ModelEntry, folder: Path) -> Path:
+    """Unpack a GGUF file into a safetensors folder, once.
+
+    Unpacking takes up to 20 s, opening the result a fraction of a second.
+    """
+    target = _cached(name, entry)
+    if target.is_dir():
+        return target
+    print(f"{name}: unpacking {entry.gguf_file} once into {target}")
+    _check_files(folder, entry)
+    packed = {"gguf_file": entry.gguf_file, "local_files_only": True}
+    config = transformers.AutoConfig.from_pretrained(folder, **packed)
+    quantised = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, **packed
+    )
+    # transformers will not save a model that it calls quantised, although its
+    # weights are plain float32 by now: put them into a fresh one.
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(quantised.state_dict())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **packed)
+    with files.staged_folder(target) as staging:
+        model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+    return target
+
+
+def _fetch_adapters(name: str, entry: ModelEntry) -> Path:
+    """Merge low-rank adapters and a head into their base model, once."""
+    target = _cached(name, entry)
+    if target.is_dir():
+        return target
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    source = HERE / entry.subfolder
+    _check_files(source, entry)
+    tokenizer, model = load(entry.base, transformers.BertForMaskedLM)
+    tie_output_bias(model)
+    model = PeftModel.from_pretrained(model, source).merge_and_unload()
+    bias = load_file(source / "output_bias.safetensors")["bias"]
+    model.cls.predictions.bias.data.copy_(bias)
+    with files.staged_folder(target) as staging:
+        model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+    return target
+
+
+def tie_output_bias(model: transformers.BertForMaskedLM) -> None:
+    """Make the decoder use the head's bias.
+
+    transformers ties the two only if the checkpoint holds one of them.
+    """
+    head = model.cls.predictions
+    head.decoder.bias = head.bias

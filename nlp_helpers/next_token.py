@@ -1,0 +1,110 @@
+"""Notebook 01: from the logits of the next token to a continuation."""
+
+import pandas as pd
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from nlp_helpers.predictions import top_k_table
+
+
+@torch.no_grad()
+def next_token_logits(
+    model: PreTrainedModel, input_ids: torch.Tensor
+) -> torch.Tensor:
+    """Return the scores of the token that follows `input_ids`.
+
+    Args:
+        model: a causal language model.
+        input_ids: one prompt, shape (1, T).
+
+    Returns:
+        Logits over the vocabulary, shape (V,).
+    """
+    logits = model(input_ids=input_ids).logits  # (1, T, V)
+    return logits[0, -1]
+
+
+def decode_greedily(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    input_ids: torch.Tensor,
+    num_steps: int,
+    top_k: int = 5,
+) -> tuple[torch.Tensor, pd.DataFrame]:
+    """Append the most probable token, `num_steps` times.
+
+    Stops early after an end-of-text token, as `generate` does.
+
+    Returns:
+        The prompt with its continuation, shape (1, T + steps), and a table
+        with one row a step: the text so far and the `top_k` best tokens with
+        their probabilities in per cent.
+    """
+    rows = []
+    for step in range(1, num_steps + 1):
+        logits = next_token_logits(model, input_ids)
+        best = top_k_table(logits, tokenizer, top_k)
+        row = {"step": step, "text so far": tokenizer.decode(input_ids[0])}
+        for rank, token, probability in zip(
+            best.index, best["token"], best["probability"], strict=True
+        ):
+            row[f"choice {rank}"] = f"{token!r} {100 * probability:.0f} %"
+        rows.append(row)
+        chosen = logits.argmax().reshape(1, 1)
+        input_ids = torch.cat([input_ids, chosen], dim=1)
+        if chosen.item() == tokenizer.eos_token_id:
+            break
+    return input_ids, pd.DataFrame(rows).set_index("step")
+
+
+def keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Set all but the nucleus to minus infinity (Holtzman et al. 2020).
+
+    The nucleus is the smallest set of most probable tokens whose
+    probabilities add up to at least `top_p`; it has at least one token.
+
+    Args:
+        logits: shape (V,).
+        top_p: in (0, 1]; 1 keeps every token.
+    """
+    ordered, ids = logits.sort(descending=True)
+    probabilities = ordered.softmax(dim=-1)
+    before = probabilities.cumsum(dim=-1) - probabilities  # mass ahead of each
+    outside = before >= top_p
+    outside[0] = False
+    return logits.index_fill(0, ids[outside], float("-inf"))
+
+
+def sample(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    input_ids: torch.Tensor,
+    num_steps: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+) -> torch.Tensor:
+    """Draw a continuation token by token, up to an end-of-text token.
+
+    Args:
+        model: a causal language model.
+        tokenizer: knows the end-of-text token.
+        input_ids: one prompt, shape (1, T).
+        num_steps: number of tokens to draw at most.
+        temperature: > 0; below 1 sharpens the distribution, above 1 flattens.
+        top_p: see `keep_top_p`.
+        seed: the same seed draws the same tokens.
+
+    Returns:
+        The prompt with its continuation, shape (1, T + steps).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(num_steps):
+        logits = next_token_logits(model, input_ids).float().cpu()
+        kept = keep_top_p(logits / temperature, top_p)
+        drawn = torch.multinomial(kept.softmax(-1), 1, generator=generator)
+        chosen = drawn.reshape(1, 1).to(input_ids.device)
+        input_ids = torch.cat([input_ids, chosen], dim=1)
+        if chosen.item() == tokenizer.eos_token_id:
+            break
+    return input_ids

@@ -1,0 +1,154 @@
+"""The parameters of every notebook: types, ranges, help.
+
+Three places hold the same names: the `parameters` cell of a notebook (the
+offline values), `params/<profile>/<notebook>.yaml`, and the schema here, which
+checks both. YAML 1.1 reads `1e-5` as text and `NO` as false; strict types turn
+such slips into an error before any kernel starts.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nlp_helpers.errors import UserError
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Common(BaseModel):
+    """What every notebook takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model_name: Text = Field(description="name in models.yaml, or a folder")
+    seed: int = Field(ge=0, description="seeds every random choice")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        description="auto takes CUDA where there is one"
+    )
+    output_dir: Text = Field(description="where metrics and figures go")
+
+
+class NextToken(Common):
+    """01_next_token."""
+
+    prompt: Text = Field(description="text to continue")
+    top_k: Count = Field(description="rows of the table of best tokens")
+    num_steps: Count = Field(description="tokens to append")
+    temperature: float = Field(gt=0, description="of the sampling")
+    top_p: Share = Field(description="probability mass of the nucleus")
+
+
+class FillMask(Common):
+    """02_fill_mask."""
+
+    sentences: list[Text] = Field(
+        min_length=1, description="each with at least one [MASK]"
+    )
+    top_k: Count = Field(description="answers for each mask")
+
+
+class MaskedBert(Common):
+    """03_masked_bert."""
+
+    first_segment: Text = Field(description="sentence before the middle [SEP]")
+    second_segment: Text = Field(description="sentence after it")
+    masked_word: Text = Field(description="word of the second to hide")
+    top_k: Count = Field(description="rows of the table of best tokens")
+
+
+class AmazonPreprocessing(Common):
+    """04_amazon_preprocessing."""
+
+    review_source: Text = Field(description="name in reviews.yaml")
+    categories: list[Text] = Field(description="of that source; [] means all")
+    sample_per_category: int = Field(ge=0, description="0 keeps all reviews")
+    max_length: int = Field(ge=3, description="tokens of a review at most")
+    test_size: float = Field(ge=0.05, le=0.5, description="validation share")
+
+
+class BertFineTuning(Common):
+    """05_bert_fine_tuning."""
+
+    data_dir: Text = Field(description="the output_dir of notebook 04")
+    num_epochs: Count = Field(description="passes over the training data")
+    batch_size: Count = Field(description="reviews of one optimizer step")
+    learning_rate: float = Field(gt=0, lt=1, description="highest of the run")
+    warmup_ratio: float = Field(ge=0, le=1, description="share of the steps")
+    weight_decay: float = Field(ge=0, description="but not on biases")
+    sentences: list[Text] = Field(description="to be labelled at the end")
+
+
+SCHEMAS: dict[str, type[Common]] = {
+    "01_next_token": NextToken,
+    "02_fill_mask": FillMask,
+    "03_masked_bert": MaskedBert,
+    "04_amazon_preprocessing": AmazonPreprocessing,
+    "05_bert_fine_tuning": BertFineTuning,
+}
+
+
+def check(notebook: str, namespace: Mapping[str, Any]) -> None:
+    """Check the parameters that stand in a notebook's variables.
+
+    Args:
+        notebook: for example `01_next_token`.
+        namespace: the notebook's `globals()`; other variables are passed over.
+
+    Raises:
+        UserError: a value has the wrong type or lies outside its range.
+    """
+    fields = SCHEMAS[notebook].model_fields
+    values = {name: namespace[name] for name in fields if name in namespace}
+    _validate(notebook, values, f"parameters of {notebook}")
+
+
+def read_file(notebook: str, path: Path) -> dict[str, Any]:
+    """Read and check a parameters file.
+
+    Raises:
+        UserError: the file is missing, not YAML, or does not fit the schema.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"no parameters file {path}; a profile has one for each notebook"
+        )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        place = " ".join(str(error).split())
+        raise UserError(f"{path} is not YAML: {place}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold lines of the form `name: value`")
+    _validate(notebook, values, str(path))
+    return values
+
+
+def _validate(notebook: str, values: Mapping[str, Any], where: str) -> None:
+    """Raise a one-line UserError about the first thing that does not fit."""
+    schema = SCHEMAS[notebook]
+    try:
+        schema(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            reason = "is missing"
+        elif first["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(name, schema.model_fields, n=1)
+            reason = f"is no parameter of {notebook}" + (
+                f"; did you mean {close[0]}?" if close else ""
+            )
+        else:
+            message = first["msg"][0].lower() + first["msg"][1:]
+            reason = f"is {first['input']!r}: {message}"
+            if first["type"] == "float_type" and isinstance(
+                first["input"], str
+            ):
+                reason += " (in YAML write 1.0e-5, not 1e-5)"
+        raise UserError(f"{where}: {name} {reason}") from error

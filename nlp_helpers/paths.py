@@ -1,0 +1,71 @@
+"""The project root, the folders below it, and the cache beside it."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import platformdirs
+
+from nlp_helpers.errors import UserError
+
+ROOT_VARIABLE = "NLP_HELPERS_ROOT"
+CACHE_VARIABLE = "NLP_HELPERS_CACHE"
+
+
+def project_root() -> Path:
+    """Return the folder that relative parameters such as `output_dir` mean.
+
+    It is the folder named by NLP_HELPERS_ROOT, else the closest folder above
+    the working directory that holds this project, else the working directory
+    itself (a notebook opened alone, on Colab for example).
+    """
+    if os.environ.get(ROOT_VARIABLE):
+        return Path(os.environ[ROOT_VARIABLE]).resolve()
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    return here
+
+
+def resolve(path: str | Path) -> Path:
+    """Return `path` as an absolute path, relative ones below the root.
+
+    Raises:
+        UserError: a relative path leads out of the project root.
+    """
+    root = project_root()
+    full = (root / path).resolve()
+    if not Path(path).is_absolute() and not full.is_relative_to(root):
+        raise UserError(
+            f"{path} leads out of the project folder {root}; give a path below"
+            " it, or an absolute path"
+        )
+    return full
+
+
+def shown(path: Path) -> str:
+    """Return `path` as people should see it: relative to the root if below."""
+    root = project_root()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def cache_folder() -> Path:
+    """Return the folder for files that can be made again at any time."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named or platformdirs.user_cache_path("nlp_helpers"))
+
+
+def package_folder(package: str, distribution: str) -> Path:
+    """Return the folder of an installed package without importing it.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            f"package {distribution} is not installed; run `make setup`, or"
+            " `pip install --no-deps -r requirements/offline.txt`"
+        )
+    return Path(spec.submodule_search_locations[0])

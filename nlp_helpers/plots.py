@@ -1,0 +1,137 @@
+"""Every figure, from plain arrays and tables.
+
+The functions use matplotlib's Figure, not pyplot: nothing is kept open and no
+back end is chosen. Colours are from the Okabe-Ito palette, which colour-blind
+readers can tell apart.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Image
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
+CLASS_COLOURS = {"neutral": GREY, "positive": GREEN, "negative": ORANGE}
+
+
+def save(figure: Figure, path: Path) -> Image:
+    """Write a figure as PNG and return it for display in the notebook."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without the Software entry, equal figures are equal files.
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+    return Image(filename=str(path), alt=figure.get_suptitle())
+
+
+def _figure(
+    title: str, width: float = 7.0, height: float = 3.5, columns: int = 1
+) -> tuple[Figure, list]:
+    """Return a figure with one row of axes without the box."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title)
+    axes = list(figure.subplots(1, columns, squeeze=False)[0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _draw_probabilities(
+    axis, tokens: Sequence[str], probabilities: Sequence[float]
+) -> None:
+    """Draw one horizontal bar a token, the first on top."""
+    # Tokens are data: numbers for positions, and no mathtext from a "$".
+    rows = np.arange(len(tokens))
+    bars = axis.barh(rows, probabilities, color=BLUE)
+    labels = [token.replace("$", r"\$") for token in tokens]
+    axis.set_yticks(rows, labels, family="monospace")
+    axis.bar_label(bars, fmt="{:.2g}", padding=3)
+    axis.invert_yaxis()
+    axis.margins(x=0.15)
+    axis.set_xlabel("probability")
+
+
+def probability_bars(
+    tokens: Sequence[str], probabilities: Sequence[float], title: str
+) -> Figure:
+    """Draw one bar a token, first token on top."""
+    figure, [axis] = _figure(title, height=0.9 + 0.28 * len(tokens))
+    _draw_probabilities(axis, tokens, probabilities)
+    return figure
+
+
+def candidate_bars(
+    tables: dict[str, tuple[Sequence[str], Sequence[float]]], title: str
+) -> Figure:
+    """Draw several top-k lists side by side: name -> (tokens, scores)."""
+    rows = max(len(tokens) for tokens, _ in tables.values())
+    figure, axes = _figure(
+        title, 3.6 * len(tables), 1.3 + 0.28 * rows, len(tables)
+    )
+    for axis, (name, (tokens, scores)) in zip(
+        axes, tables.items(), strict=True
+    ):
+        _draw_probabilities(axis, tokens, scores)
+        axis.set_title(name, fontsize="medium")
+    return figure
+
+
+def class_balance(counts: pd.Series, title: str) -> Figure:
+    """Draw the number of reviews of each class (index: class names)."""
+    figure, [axis] = _figure(title, height=2.2)
+    colours = [CLASS_COLOURS[name] for name in counts.index]
+    bars = axis.barh(list(counts.index), counts.to_numpy(), color=colours)
+    axis.bar_label(bars, fmt="{:,.0f}", padding=3)
+    axis.margins(x=0.1)
+    axis.set_xlabel("reviews")
+    return figure
+
+
+def length_histogram(
+    lengths: Sequence[int], max_length: int, title: str
+) -> Figure:
+    """Draw the distribution of text lengths in tokens."""
+    figure, [axis] = _figure(title, height=3.0)
+    axis.hist(lengths, bins=min(50, max(lengths)), color=BLUE)
+    median = float(np.median(lengths))
+    axis.axvline(median, color=ORANGE, label=f"median {median:.0f}")
+    if max(lengths) >= max_length:
+        axis.axvline(max_length, color=GREY, ls="--", label="max_length")
+    axis.set(xlabel="tokens, [CLS] and [SEP] included", ylabel="reviews")
+    axis.legend(frameon=False)
+    return figure
+
+
+def loss_curve(losses: Sequence[float], window: int, title: str) -> Figure:
+    """Draw the training loss of every step and its running mean."""
+    figure, [axis] = _figure(title)
+    smooth = pd.Series(losses).rolling(window, min_periods=1).mean()
+    axis.plot(losses, color=BLUE, alpha=0.25, label="each step")
+    axis.plot(smooth, color=BLUE, label=f"mean of {window} steps")
+    axis.set(xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
+    axis.legend(frameon=False)
+    return figure
+
+
+def confusion_matrix(
+    matrix: np.ndarray, names: Sequence[str], title: str
+) -> Figure:
+    """Draw counts, rows the true classes, columns the predicted ones."""
+    figure, [axis] = _figure(title, 4.2, 3.8)
+    shares = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(matrix.shape):
+        axis.text(
+            column,
+            row,
+            f"{matrix[row, column]}",
+            ha="center",
+            va="center",
+            color="white" if shares[row, column] > 0.5 else "black",
+        )
+    ticks = range(len(names))
+    axis.set_xticks(ticks, names)
+    axis.set_yticks(ticks, names)
+    axis.set(xlabel="predicted", ylabel="true")
+    return figure
