@@ -78,7 +78,9 @@ def write_shards(
         description = {
             "tokenizer": tokenizer_name,
             "max_length": max_length,
-            "rows": {name: len(labels) for name, (_, labels) in splits.items()},
+            "rows": {
+                name: len(labels) for name, (_, labels) in splits.items()
+            },
         }
         files.write_json(staging / "shards.json", description)
 

@@ -21,7 +21,9 @@ def staged_folder(target: Path) -> Iterator[Path]:
     and `target` is as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    staging = Path(
+        tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)
+    )
     staging.chmod(0o755)
     try:
         yield staging

@@ -77,8 +77,8 @@ def _fill_sentence(
     input_ids = encoded["input_ids"][0]  # (T,)
     if len(input_ids) > tokenizer.model_max_length:
         raise UserError(
-            f"the sentence {sentence[:60]!r}... has {len(input_ids)} tokens, the"
-            f" model reads {tokenizer.model_max_length}; shorten it"
+            f"the sentence {sentence[:60]!r}... has {len(input_ids)} tokens,"
+            f" the model reads {tokenizer.model_max_length}; shorten it"
         )
     logits = model(**encoded).logits[0]  # (T, V)
     positions = (input_ids == tokenizer.mask_token_id).nonzero().flatten()

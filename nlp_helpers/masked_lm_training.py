@@ -10,73 +10,24 @@ The recipe is BERT's (Devlin et al. 2019): mask whole words, replace 80 % by
     python -m nlp_helpers.masked_lm_training --wordnet /usr/share/wordnet
 """
 
-import json
 import math
-import re
-import shutil
 import time
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
+import transformers
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM, BertTokenizerFast, get_scheduler
 
-from nlp_helpers import models, reviews
+from nlp_helpers import files, models
+from nlp_helpers.masked_lm_corpus import build_corpus
 
 BASE_MODEL = "minilm-l6"
-WORDNET_FILES = ("data.noun", "data.verb", "data.adj", "data.adv")
-PAIR_TEMPLATES = (
-    ("who was {name} ?", "{name} was {rest}"),
-    ("who is {name} ?", "{name} is {rest}"),
-    ("what is {name} ?", "{name} is {rest}"),
-    ("tell me about {name} .", "{name} is {rest}"),
-    ("i asked about {name} .", "well , {name} was {rest}"),
-    ("have you heard of {name} ?", "yes , {name} is {rest}"),
-)
-
-
-def read_wordnet(folder: Path) -> list[tuple[str, str, list[str]]]:
-    """Read WordNet's data files: (lemma, gloss, examples), one a synset."""
-    entries = []
-    for file in (folder / name for name in WORDNET_FILES):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            if line.startswith("  ") or " | " not in line:
-                continue  # the licence stands at the top of each file
-            fields, text = line.split(" | ", 1)
-            lemma = fields.split()[4].replace("_", " ").split("(")[0]
-            examples = re.findall(r'"([^"]+)"', text)
-            gloss = text.split('; "')[0].strip()
-            entries.append((lemma, gloss, examples))
-    return entries
-
-
-def build_corpus(
-    wordnet_folder: Path, generator: np.random.Generator
-) -> tuple[list[str], list[tuple[str, str]]]:
-    """Collect the training documents and the two-segment pairs.
-
-    The pairs put a name into the first segment and ask for it in the second,
-    so that only a model that copies across [SEP] can fill the mask. Half of
-    the names are two nouns drawn at random, which nobody can know by heart.
-    """
-    entries = read_wordnet(wordnet_folder)
-    documents = reviews.read_rated_documents()
-    documents += [f"{lemma} : {gloss}" for lemma, gloss, _ in entries]
-    documents += [
-        example for entry in entries for example in entry[2] if " " in example
-    ]
-    nouns = np.array([lemma for lemma, _, _ in entries if lemma.isalpha()])
-    known = [entry for entry in entries if entry[0].count(" ") in (1, 2)]
-    pairs = []
-    for index, (lemma, gloss, _) in enumerate(known):
-        name = " ".join(generator.choice(nouns, 2)) if index % 2 else lemma
-        first, second = PAIR_TEMPLATES[generator.integers(len(PAIR_TEMPLATES))]
-        article = "an" if gloss[0] in "aeiou" else "a"
-        rest = f"{article} {generator.choice(nouns)}" if index % 2 else gloss
-        pairs.append((first.format(name=name), second.format(name=name, rest=rest)))
-    return documents, pairs
+HELD_OUT_SHARE = 0.02
+EVALUATED_DOCUMENTS = 2000
 
 
 def encode_corpus(
@@ -92,10 +43,16 @@ def encode_corpus(
         for index, ids in enumerate(encoded["input_ids"]):
             words = [-1 if w is None else w for w in encoded.word_ids(index)]
             types = np.array(encoded["token_type_ids"][index])
-            words = np.array(words) + 1000 * types  # numbering restarts at [SEP]
+            words = (
+                np.array(words) + 1000 * types
+            )  # numbering restarts at [SEP]
             words[np.isin(ids, tokenizer.all_special_ids)] = -1
             examples.append(
-                {"input_ids": np.array(ids), "token_type_ids": types, "words": words}
+                {
+                    "input_ids": np.array(ids),
+                    "token_type_ids": types,
+                    "words": words,
+                }
             )
     return [example for example in examples if len(example["input_ids"]) > 4]
 
@@ -113,7 +70,9 @@ def mask_words(
     """
     ids, words = example["input_ids"].copy(), example["words"]
     segment = example["token_type_ids"].max()
-    candidates = np.unique(words[(words >= 0) & (example["token_type_ids"] == segment)])
+    candidates = np.unique(
+        words[(words >= 0) & (example["token_type_ids"] == segment)]
+    )
     count = max(1, round(mask_share * len(candidates)))
     chosen = np.isin(words, generator.choice(candidates, count, replace=False))
     labels = np.where(chosen, ids, -100)
@@ -149,7 +108,7 @@ def collate(
     tokenizer: BertTokenizerFast,
     generator: np.random.Generator,
 ) -> dict[str, torch.Tensor]:
-    """Mask and pad: input_ids, token_type_ids, attention_mask, labels (B, T)."""
+    """Mask and pad: four tensors of shape (B, T), labels among them."""
     width = max(len(example["input_ids"]) for example in examples)
     batch = {
         name: torch.full((len(examples), width), fill)
@@ -162,7 +121,11 @@ def collate(
     }
     for row, example in enumerate(examples):
         ids, labels = mask_words(
-            example, mask_share, tokenizer.mask_token_id, len(tokenizer), generator
+            example,
+            mask_share,
+            tokenizer.mask_token_id,
+            len(tokenizer),
+            generator,
         )
         size = len(ids)
         batch["input_ids"][row, :size] = torch.from_numpy(ids)
@@ -203,10 +166,14 @@ def evaluate(
     total = {"loss": 0.0, "top1": 0.0, "top5": 0.0}
     count = 0
     for start in range(0, len(examples), 32):
-        batch = collate(examples[start : start + 32], 0.15, tokenizer, generator)
+        batch = collate(
+            examples[start : start + 32], 0.15, tokenizer, generator
+        )
         logits, labels = masked_logits(model, batch)
         hits = logits.topk(5).indices == labels[:, None]  # (M, 5)
-        loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+        loss = torch.nn.functional.cross_entropy(
+            logits, labels, reduction="sum"
+        )
         total["loss"] += loss.item()
         total["top1"] += hits[:, 0].sum().item()
         total["top5"] += hits.sum().item()
@@ -217,6 +184,7 @@ def evaluate(
 
 def add_adapters(model: BertForMaskedLM, rank: int) -> torch.nn.Module:
     """Freeze the encoder, add adapters, leave the head trainable."""
+    models.tie_output_bias(model)
     config = LoraConfig(
         r=rank,
         lora_alpha=rank,
@@ -225,41 +193,47 @@ def add_adapters(model: BertForMaskedLM, rank: int) -> torch.nn.Module:
         bias="none",
     )
     adapted = get_peft_model(model, config)
-    head = adapted.base_model.model.cls.predictions
-    head.decoder.bias = head.bias  # not tied where a checkpoint lacks both
-    head.bias.requires_grad_(True)
+    adapted.base_model.model.cls.predictions.bias.requires_grad_(True)
     return adapted
 
 
-def save_adapters(adapted: torch.nn.Module, folder: Path, figures: dict) -> None:
-    """Write adapters, head and figures beside `folder`, then rename."""
-    from safetensors.torch import load_file, save_file
-
-    staging = folder.with_name(folder.name + ".partial")
+def save_adapters(
+    adapted: torch.nn.Module, folder: Path, figures: dict[str, float]
+) -> None:
+    """Write adapters, head and figures in half precision, whole or not."""
     # The default would be the path of the base model on this machine.
     adapted.peft_config["default"].base_model_name_or_path = BASE_MODEL
-    adapted.save_pretrained(staging)
-    weights = staging / "adapter_model.safetensors"
-    tensors = {name: t.half() for name, t in load_file(weights).items()}
-    save_file(tensors, weights, metadata={"format": "pt"})
-    bias = adapted.base_model.model.cls.predictions.bias.detach()
-    save_file({"bias": bias.half()}, staging / "output_bias.safetensors")
-    (staging / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    staging.rename(folder)
+    with files.staged_folder(folder) as staging:
+        adapted.save_pretrained(staging)
+        weights = staging / "adapter_model.safetensors"
+        tensors = {name: t.half() for name, t in load_file(weights).items()}
+        save_file(tensors, weights, metadata={"format": "pt"})
+        bias = adapted.base_model.model.cls.predictions.bias.detach()
+        save_file({"bias": bias.half()}, staging / "output_bias.safetensors")
+        files.write_json(staging / "figures.json", figures)
 
 
-@click.command()
-@click.option("--wordnet", type=click.Path(exists=True, path_type=Path), required=True)
-@click.option("--output", type=click.Path(path_type=Path), required=True)
-@click.option("--num-steps", default=4000, help="Optimizer steps.")
-@click.option("--batch-tokens", default=2048, help="Tokens a step, padding included.")
-@click.option("--learning-rate", default=1.5e-3)
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--wordnet",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder with WordNet's data files.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder to write; replaced at every evaluation.",
+)
+@click.option("--num-steps", default=2600, help="Optimizer steps.")
+@click.option("--batch-tokens", default=2048, help="Tokens of one step.")
+@click.option("--learning-rate", default=1e-3, help="Highest of the run.")
 @click.option("--rank", default=32, help="Rank of the adapters.")
-@click.option("--mask-share", default=0.2, help="Share of words masked in training.")
-@click.option("--max-length", default=96, help="Tokens of one example at most.")
-@click.option("--evaluate-every", default=500, help="Steps between evaluations.")
-@click.option("--seed", default=2018)
+@click.option("--mask-share", default=0.2, help="Share of words masked.")
+@click.option("--max-length", default=96, help="Longest example in tokens.")
+@click.option("--evaluate-every", default=260, help="Steps in between.")
+@click.option("--seed", default=2018, help="Seeds every random choice.")
 def train(
     wordnet: Path,
     output: Path,
@@ -272,32 +246,44 @@ def train(
     evaluate_every: int,
     seed: int,
 ) -> None:
-    """Train head and adapters; write them with their figures to OUTPUT."""
+    """Train head and adapters; write them with their figures to OUTPUT.
+
+    The defaults are the run that made the weights shipped with the project.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     generator = np.random.default_rng(seed)
     torch.manual_seed(seed)  # the head is drawn from torch's global generator
-    encoder_folder = models.fetch("minilm-l6")
-    tokenizer = BertTokenizerFast.from_pretrained(encoder_folder)
-    base = BertForMaskedLM.from_pretrained(
-        encoder_folder, attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0
+    tokenizer, base = models.load(
+        BASE_MODEL,
+        BertForMaskedLM,
+        attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=0.0,
     )
     documents, pairs = build_corpus(wordnet, generator)
-    held_out = generator.random(len(documents)) < 0.02
-    validation = [d for d, out in zip(documents, held_out) if out]
-    training = [d for d, out in zip(documents, held_out) if not out]
+    held_out = generator.random(len(documents)) < HELD_OUT_SHARE
+    validation = [documents[i] for i in np.flatnonzero(held_out)]
+    training = [documents[i] for i in np.flatnonzero(~held_out)]
+    validation = validation[:EVALUATED_DOCUMENTS]
     validation_set = encode_corpus(tokenizer, validation, [], max_length)
     training_set = encode_corpus(tokenizer, training, pairs, max_length)
-    adapted = add_adapters(base, rank)
+
+    adapted = add_adapters(base, rank).train()
     model = adapted.base_model.model
     parameters = [p for p in adapted.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=learning_rate, weight_decay=0.01
+    )
     scheduler = get_scheduler("cosine", optimizer, num_steps // 20, num_steps)
     words = sum(len(document.split()) for document in training)
     trainable = sum(p.numel() for p in parameters)
-    click.echo(f"{words:,} words, {len(pairs):,} pairs, {trainable:,} parameters")
+    click.echo(f"{words:,} words, {len(pairs):,} pairs")
+    click.echo(f"{trainable:,} trained parameters")
 
     tokens, started, batches = 0, time.perf_counter(), []
     for step in range(1, num_steps + 1):
-        batches = batches or make_batches(training_set, batch_tokens, generator)
+        if not batches:
+            batches = make_batches(training_set, batch_tokens, generator)
         chosen = [training_set[i] for i in batches.pop()]
         batch = collate(chosen, mask_share, tokenizer, generator)
         logits, labels = masked_logits(model, batch)
@@ -311,11 +297,16 @@ def train(
         optimizer.zero_grad()
         tokens += int(batch["attention_mask"].sum())
         if step % evaluate_every == 0 or step == num_steps:
-            figures = evaluate(model, validation_set[:2000], tokenizer, seed)
+            figures = evaluate(model, validation_set, tokenizer, seed)
+            save_adapters(
+                adapted, output, {**figures, "tokens": tokens, "step": step}
+            )
             seconds = time.perf_counter() - started
             summary = " ".join(f"{k} {v:.3f}" for k, v in figures.items())
-            click.echo(f"step {step} {tokens / 1e6:.2f} M tokens {seconds:.0f} s {summary}")
-            save_adapters(adapted, output, {**figures, "tokens": tokens, "step": step})
+            click.echo(
+                f"step {step}, {tokens / 1e6:.2f} M tokens, {seconds:.0f} s:"
+                f" {summary}"
+            )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from nlp_helpers.errors import UserError
 
 # Weights as safetensors only: a pickled .bin file could run code when opened.
 HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors"]
+HUB_TIMEOUT = 10  # seconds
 HERE = Path(__file__).parent
 
 
@@ -41,7 +42,9 @@ class ModelEntry(BaseModel):
 
 def registry() -> dict[str, ModelEntry]:
     """Read models.yaml."""
-    entries = yaml.safe_load((HERE / "models.yaml").read_text(encoding="utf-8"))
+    entries = yaml.safe_load(
+        (HERE / "models.yaml").read_text(encoding="utf-8")
+    )
     return {name: ModelEntry(**entry) for name, entry in entries.items()}
 
 
@@ -119,25 +122,33 @@ def _cached(name: str, entry: ModelEntry) -> Path:
 
 
 def _fetch_hub(name: str, entry: ModelEntry) -> Path:
-    """Download a pinned revision into the Hub's own cache, or find it there."""
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    """Download a pinned revision into the Hub's cache, or find it there."""
+    import httpx2
+    from huggingface_hub import HfApi, snapshot_download
 
+    wanted = {"revision": entry.revision, "allow_patterns": HUB_FILES}
+    try:
+        # Asked once, so that a closed network is noticed at once;
+        # snapshot_download would try for half a minute.
+        HfApi().model_info(
+            entry.repository, revision=entry.revision, timeout=HUB_TIMEOUT
+        )
+        return Path(snapshot_download(entry.repository, **wanted))
+    except (OSError, httpx2.HTTPError) as error:
+        reason = type(error).__name__
     try:
         folder = snapshot_download(
-            entry.repository,
-            revision=entry.revision,
-            allow_patterns=HUB_FILES,
+            entry.repository, local_files_only=True, **wanted
         )
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError) as error:
-        raise UserError(
-            f"model {name} ({entry.repository} at {entry.revision[:12]}) is not"
-            " in the Hugging Face cache and the Hub cannot be reached"
-            f" ({type(error).__name__}); use the offline profile, which needs"
-            " no network"
-        ) from error
-    return Path(folder)
+        if (Path(folder) / "model.safetensors").exists():
+            return Path(folder)
+    except OSError:
+        pass  # not in the cache either
+    raise UserError(
+        f"model {name} ({entry.repository} at {entry.revision[:12]}) is not in"
+        f" the Hugging Face cache and the Hub cannot be reached ({reason});"
+        " use the offline profile, which needs no network"
+    )
 
 
 def _fetch_gguf(name: str, entry: ModelEntry, folder: Path) -> Path:

@@ -135,7 +135,10 @@ def _validate(notebook: str, values: Mapping[str, Any], where: str) -> None:
     try:
         schema(**values)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt name is also a missing one; the slip explains both.
+        problems = error.errors()
+        problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+        first = problems[0]
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             reason = "is missing"

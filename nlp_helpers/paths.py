@@ -1,4 +1,4 @@
-"""The project root, the folders below it, and the cache beside it."""
+"""The project root, the folders below it, the cache, and what sets them."""
 
 import importlib.util
 import os
@@ -10,6 +10,7 @@ from nlp_helpers.errors import UserError
 
 ROOT_VARIABLE = "NLP_HELPERS_ROOT"
 CACHE_VARIABLE = "NLP_HELPERS_CACHE"
+HEADLESS_VARIABLE = "NLP_HELPERS_HEADLESS"  # lines instead of bars
 
 
 def project_root() -> Path:

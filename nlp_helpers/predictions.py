@@ -21,7 +21,9 @@ def top_k_table(
     probabilities, ids = logits.float().softmax(dim=-1).topk(top_k)
     return pd.DataFrame(
         {
-            "token": [tokenizer.decode([token_id]) for token_id in ids.tolist()],
+            "token": [
+                tokenizer.decode([token_id]) for token_id in ids.tolist()
+            ],
             "id": ids.tolist(),
             "probability": probabilities.tolist(),
         },

@@ -164,7 +164,9 @@ def read(
                     continue
                 row["group"] = f"{category}/{row['group'] or number}"
                 rows.append({**row, "category": category})
-        table = pd.DataFrame(rows, columns=["text", "overall", "category", "group"])
+        table = pd.DataFrame(
+            rows, columns=["text", "overall", "category", "group"]
+        )
         if 0 < sample_per_category < len(table):
             counts["not sampled"] += len(table) - sample_per_category
             table = table.sample(sample_per_category, random_state=seed)
@@ -191,7 +193,11 @@ def _parse(line: str) -> tuple[dict[str, Any], str]:
     group = record.get("reviewID")
     if group is None and "reviewerID" in record:
         group = f"{record['reviewerID']} on {record.get('asin')}"
-    return {"text": text.strip(), "overall": float(overall), "group": group}, ""
+    return {
+        "text": text.strip(),
+        "overall": float(overall),
+        "group": group,
+    }, ""
 
 
 def label_of(overall: pd.Series) -> pd.Series:

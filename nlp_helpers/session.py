@@ -14,8 +14,8 @@ from huggingface_hub.utils import disable_progress_bars
 from tqdm.auto import tqdm
 
 from nlp_helpers.errors import UserError
+from nlp_helpers.paths import HEADLESS_VARIABLE
 
-HEADLESS_VARIABLE = "NLP_HELPERS_HEADLESS"
 Item = TypeVar("Item")
 
 

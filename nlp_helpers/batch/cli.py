@@ -49,6 +49,13 @@ def run(profile: str, notebooks: tuple[str, ...]) -> None:
 
 
 @commands.command()
+def reference() -> None:
+    """Take the offline profile's last run over as outputs/reference/."""
+    for path in pipeline.update_reference():
+        click.echo(f"wrote {paths.shown(path)}")
+
+
+@commands.command()
 @click.option(
     "--checkpoint",
     required=True,
@@ -72,9 +79,12 @@ def predict(checkpoint: str, file) -> None:
 
 def _summary(results: list[pipeline.Result]) -> Table:
     """Tabulate notebook, seconds, main figures and path."""
-    table = Table("notebook", Column("seconds", justify="right"))
-    table.add_column("main figures")
-    table.add_column("path", no_wrap=True)
+    table = Table(
+        "notebook",
+        Column("seconds", justify="right"),
+        Column("main figures", no_wrap=True),
+        Column("path", overflow="fold"),
+    )
     for result in results:
         figures = [
             f"{name} {value:.3g}"
@@ -84,5 +94,10 @@ def _summary(results: list[pipeline.Result]) -> Table:
             if len(str(value)) <= LONGEST_METRIC
         ]
         path = paths.shown(result.output)
-        table.add_row(result.notebook, f"{result.seconds:.1f}", "\n".join(figures[:SHOWN_METRICS]), path)
+        table.add_row(
+            result.notebook[:2],
+            f"{result.seconds:.1f}",
+            "\n".join(figures[:SHOWN_METRICS]),
+            path,
+        )
     return table

@@ -15,7 +15,6 @@ from traitlets.config import Config
 
 from nlp_helpers import paths
 from nlp_helpers.batch.record import Record
-from nlp_helpers.session import HEADLESS_VARIABLE
 
 # Runner and kernel talk through socket files, which no other user can open.
 # Windows has none; there they talk over the loopback interface.
@@ -68,7 +67,7 @@ def execute(
         problem = f"{source.name}: {error}; it may have run out of memory"
     finally:
         if hidden.exists():
-            _strip_times(hidden)
+            _make_repeatable(hidden)
             hidden.replace(output)
         seconds = record.finish(status, problem)
     if problem:
@@ -83,7 +82,7 @@ def _headless():
     It also fixes the project root: the kernel works in notebooks/.
     """
     settings = {
-        HEADLESS_VARIABLE: "1",
+        paths.HEADLESS_VARIABLE: "1",
         paths.ROOT_VARIABLE: str(paths.project_root()),
     }
     before = {name: os.environ.get(name) for name in settings}
@@ -105,11 +104,16 @@ def _bar(description: str) -> dict[str, Any] | bool:
     return {"desc": description, "leave": False, "unit": "cell"}
 
 
-def _strip_times(path: Path) -> None:
-    """Remove papermill's clock times; run.json has the seconds."""
+def _make_repeatable(path: Path) -> None:
+    """Remove clock times and random ids, so that equal runs are equal files.
+
+    run.json has the seconds.
+    """
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell["id"] = "injected-parameters"
     nbformat.write(notebook, path)

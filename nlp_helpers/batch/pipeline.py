@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nlp_helpers import parameters, paths
+from nlp_helpers import files, parameters, paths
 from nlp_helpers.batch.execute import execute
 from nlp_helpers.errors import UserError
 
@@ -30,9 +30,7 @@ def select(numbers: tuple[str, ...]) -> list[str]:
     chosen = set()
     for number in numbers:
         matches = [
-            name
-            for name in known
-            if number in (name, name[:2], name[1:2])
+            name for name in known if number in (name, name[:2], name[1:2])
         ]
         if not matches:
             raise UserError(
@@ -67,5 +65,43 @@ def run(profile: str, numbers: tuple[str, ...]) -> Iterator[Result | str]:
         output = root / "outputs" / profile / f"{name}.ipynb"
         seconds = execute(source, output, profile, given)
         metrics_file = paths.resolve(given["output_dir"]) / "metrics.json"
+        if not metrics_file.is_file():
+            raise UserError(
+                f"{name} ended without writing {paths.shown(metrics_file)};"
+                " its last cell must write the figures of the run"
+            )
         metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
         yield Result(name, seconds, metrics, output)
+
+
+def update_reference() -> list[Path]:
+    """Copy notebooks and metrics of outputs/offline to outputs/reference.
+
+    Raises:
+        UserError: a notebook's last run did not finish; nothing is copied.
+    """
+    outputs = paths.project_root() / "outputs"
+    names = list(parameters.SCHEMAS)
+    for name in names:
+        record = outputs / "offline" / name / "run.json"
+        if not _finished(record):
+            raise UserError(
+                f"{paths.shown(record)} tells of no finished run; run `python"
+                " -m nlp_helpers run` first"
+            )
+    written = []
+    for name in names:
+        for part in (f"{name}.ipynb", f"{name}/metrics.json"):
+            source = outputs / "offline" / part
+            target = outputs / "reference" / part
+            files.write_text(target, source.read_text(encoding="utf-8"))
+            written.append(target)
+    return written
+
+
+def _finished(record: Path) -> bool:
+    """Tell whether a run.json says that its notebook ran to its end."""
+    if not record.is_file():
+        return False
+    content = json.loads(record.read_text(encoding="utf-8"))
+    return content["status"] == "finished"

@@ -1,0 +1,89 @@
+PYTHON ?= python3
+VENV ?= .venv
+PROFILE ?= offline
+NOTEBOOKS ?=
+PYTEST_ARGS ?=
+UV ?= uv
+WORDNET ?= /usr/share/wordnet
+
+PY := $(VENV)/bin/python
+# -q -q leaves errors alone: pip's warnings are about its own settings.
+PIP := $(PY) -m pip --disable-pip-version-check -q -q install --no-deps
+
+# A CUDA build of torch names its CUDA packages; a CPU build names none.
+WANTS_CUDA = $(PY) -c "import importlib.metadata as m, re, sys; \
+  sys.exit(not any(re.match('nvidia|cuda|triton', r) for r in m.requires('torch')))"
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test lab lint lock train-mlm clean distclean
+
+help: ## list the targets and the variables
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE) NOTEBOOKS=$(or $(NOTEBOOKS),(all))"
+
+setup: $(VENV)/.ready ## install everything into VENV (once; again when the lock changes)
+	@echo "$(VENV) is ready"
+
+run: $(VENV)/.ready ## run NOTEBOOKS headless with the parameters of PROFILE
+	$(PY) -m nlp_helpers run --profile $(PROFILE) $(NOTEBOOKS)
+
+test: $(VENV)/.ready ## run the tests (PYTEST_ARGS="-k word" for some of them)
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lab: $(VENV)/.ready ## open the notebooks in JupyterLab
+	$(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+
+lint: $(VENV)/.ready ## check style and format with ruff
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+lock: ## resolve the dependencies again (needs uv, and no VENV)
+	@command -v $(UV) >/dev/null || { echo "error: UV=$(UV) not found (pip install uv)" >&2; exit 1; }
+	UV="$(UV)" $(UV) run --no-project --with packaging requirements/compile.py
+
+train-mlm: $(VENV)/.ready ## train the masked-language-model head (WORDNET=folder)
+	$(PY) -m nlp_helpers.masked_lm_training --wordnet $(WORDNET) --output build/minilm-l6-mlm
+
+clean: ## remove what runs and builds left behind
+	@[ ! -d outputs ] || find outputs -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
+	rm -rf build
+
+distclean: clean ## remove VENV too
+	@[ -e $(VENV)/.ready ] || [ -e $(VENV)/.locked ] || [ -e $(VENV)/.unfinished ] || [ ! -e $(VENV) ] \
+	  || { echo "error: $(VENV) was not made by make setup" >&2; exit 1; }
+	rm -rf $(VENV) nlp_helpers.egg-info
+
+# The third-party packages.  They are always installed into an empty folder:
+# what an interrupted or older set-up left there is never trusted.  While the
+# work is going on, .unfinished names the process: nobody's own environment is
+# ever emptied, and no two set-ups meet.  .locked and .ready come last.
+$(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offline.txt)
+	@command -v $(PYTHON) >/dev/null || { echo "error: PYTHON=$(PYTHON) not found" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	  || { echo "error: PYTHON=$(PYTHON) is not Python 3.10 to 3.13; try make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "error: PYTHON=$(PYTHON) lacks venv (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@[ ! -e $(VENV) ] || [ -e $@ ] || [ -e $(VENV)/.unfinished ] \
+	  || { echo "error: $(VENV) was not made by make setup; remove it or set VENV" >&2; exit 1; }
+	@! kill -0 "$$(cat $(VENV)/.unfinished 2>/dev/null)" 2>/dev/null \
+	  || { echo "error: $(VENV) is being set up already; if it is not, remove it" >&2; exit 1; }
+	@echo "Setting up $(VENV) (minutes, once): 0.65 GB to fetch, 2.3 GB on disk; with a CUDA torch 3.2 and 6.0 GB"
+	@mkdir -p $(VENV) && echo $$PPID > $(VENV)/.unfinished
+	@find $(VENV) -mindepth 1 -maxdepth 1 ! -name .unfinished -exec rm -rf {} +
+	@$(PYTHON) -m venv $(VENV)
+	@echo "  torch without CUDA, if an index offers it (requirements/torch-cpu.txt)"
+	@$(PIP) --require-hashes -r requirements/torch-cpu.txt 2>/dev/null || true
+	@echo "  libraries (requirements/lock.txt)"
+	@$(PIP) --require-hashes -r requirements/lock.txt
+	@if $(WANTS_CUDA); then echo "  CUDA packages (requirements/cuda.txt)"; \
+	  $(PIP) --require-hashes -r requirements/cuda.txt; fi
+	@echo "  models and texts (requirements/offline.txt)"
+	@$(PIP) --require-hashes -r requirements/offline.txt
+	@mv $(VENV)/.unfinished $@ && touch $@
+
+# This project itself, in place: edits count without another set-up.
+$(VENV)/.ready: $(VENV)/.locked pyproject.toml
+	@echo "  this project (editable)"
+	@$(PIP) --no-build-isolation -e .
+	@touch $@

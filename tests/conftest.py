@@ -1,0 +1,65 @@
+"""Where tests write, what kernels may reach, and in which order tests run."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+
+
+def pytest_configure(config):
+    """Send the notebooks' outputs to a new folder and close the network.
+
+    The kernels that nbval starts inherit these settings. Their outputs must
+    not replace those of the user's own runs.
+    """
+    root = Path(tempfile.mkdtemp(prefix="nlp-notebooks-"))
+    config.stash[ROOT_KEY] = root
+    os.environ["NLP_HELPERS_ROOT"] = str(root)
+    os.environ["NLP_HELPERS_HEADLESS"] = "1"
+    os.environ["NETWORK_LOG"] = str(root / "network.log")
+    guard = str(PROJECT / "tests" / "no_network")
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [guard, before]))
+
+
+ROOT_KEY = pytest.StashKey[Path]()
+
+
+def pytest_unconfigure(config):
+    """Remove what the notebooks wrote."""
+    shutil.rmtree(config.stash[ROOT_KEY], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests that look at what the notebooks left behind last."""
+    items.sort(key=lambda item: "after_notebooks" in item.keywords)
+
+
+@pytest.fixture(scope="session")
+def notebook_root(pytestconfig) -> Path:
+    """Return the project root of the notebooks that nbval executed."""
+    return pytestconfig.stash[ROOT_KEY]
+
+
+@pytest.fixture
+def project() -> Path:
+    """Return the folder of this project."""
+    return PROJECT
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """Return an empty folder that is the project root during a test."""
+    monkeypatch.setenv("NLP_HELPERS_ROOT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def python() -> str:
+    """Return this Python's path."""
+    return sys.executable

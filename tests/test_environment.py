@@ -1,0 +1,248 @@
+"""The files that say what to install agree with each other and the code."""
+
+import ast
+import importlib.metadata
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pytest brings tomli to the Pythons that have no tomllib
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+LOCK_FILES = ("lock.txt", "cuda.txt", "offline.txt", "torch-cpu.txt")
+TORCH = "2.13.0"
+
+# environment.yml is made for this Python.
+CONDA_PYTHON = "3.11"
+MINOR_VERSIONS = ("3.10", "3.11", "3.12", "3.13")
+PLATFORMS = {
+    "Linux": {
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "platform_machine": "x86_64",
+        "os_name": "posix",
+    },
+    "macOS": {
+        "sys_platform": "darwin",
+        "platform_system": "Darwin",
+        "platform_machine": "arm64",
+        "os_name": "posix",
+    },
+    "Windows": {
+        "sys_platform": "win32",
+        "platform_system": "Windows",
+        "platform_machine": "AMD64",
+        "os_name": "nt",
+    },
+}
+
+
+def marker_environment(python, platform="Linux"):
+    """Return what pip's markers see there, with a late patch release."""
+    return {
+        **PLATFORMS[platform],
+        "python_version": python,
+        "python_full_version": f"{python}.9",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+
+
+def direct_dependencies():
+    """Return the requirements of pyproject.toml by name."""
+    found = map(Requirement, PYPROJECT["project"]["dependencies"])
+    return {canonicalize_name(each.name): each for each in found}
+
+
+def read_requirements(name):
+    """Return (requirement, sha256 digests) for each entry of a file."""
+    text = (ROOT / "requirements" / name).read_text("utf-8")
+    text = re.sub(r"^ *#.*\n", "", text, flags=re.M)
+    entries = []
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.strip():
+            requirement, *options = re.split(r"\s+--", line.strip())
+            hashes = [o[12:] for o in options if o.startswith("hash=sha256:")]
+            assert len(hashes) == len(options), f"{name}: {requirement}"
+            entries.append((Requirement(requirement), hashes))
+    return entries
+
+
+def versions_for(name, python, platform="Linux"):
+    """Return {package: version} that pip would install from a file there."""
+    where = marker_environment(python, platform)
+    versions = {}
+    for requirement, _ in read_requirements(name):
+        if requirement.marker and not requirement.marker.evaluate(where):
+            continue
+        package = canonicalize_name(requirement.name)
+        assert package not in versions, f"{package}: two on {python}"
+        versions[package] = exact_version(requirement)
+    return versions
+
+
+def exact_version(requirement):
+    """Return the one version that a requirement allows."""
+    pins = list(requirement.specifier)
+    assert len(pins) == 1, f"{requirement}: not one version"
+    assert pins[0].operator == "==", f"{requirement}: not exact"
+    assert "*" not in pins[0].version, f"{requirement}: not exact"
+    return pins[0].version
+
+
+def conda_pins():
+    """Return {package: (version, reason)} of environment.yml's pip list.
+
+    The reasons are comments, which a YAML parser drops: the lines are read
+    as text, and the parser's list must be the same.
+    """
+    text = (ROOT / "environment.yml").read_text("utf-8")
+    conda = yaml.safe_load(text)["dependencies"]
+    (pip_list,) = [each["pip"] for each in conda if isinstance(each, dict)]
+    lines = re.findall(r"^ {6}- ([\w.-]+)==(\S+)(?:  # (\S.*))?$", text, re.M)
+    assert [f"{n}=={v}" for n, v, _ in lines] == pip_list
+    pins = {canonicalize_name(n): (v, reason) for n, v, reason in lines}
+    assert len(pins) == len(lines), "a package stands there twice"
+    return pins
+
+
+def test_environment_lists_every_direct_dependency_and_nothing_else():
+    assert conda_pins().keys() == direct_dependencies().keys()
+
+
+def test_environment_gives_each_package_a_reason():
+    bare = [name for name, (_, why) in conda_pins().items() if not why]
+    assert not bare
+
+
+def test_environment_is_for_the_python_of_its_pins():
+    text = (ROOT / "environment.yml").read_text("utf-8")
+    conda = yaml.safe_load(text)["dependencies"]
+    assert [each for each in conda if isinstance(each, str)] == [
+        f"python={CONDA_PYTHON}",
+        "pip",
+    ]
+
+
+def test_environment_pins_the_versions_of_the_lock():
+    lock = versions_for("lock.txt", CONDA_PYTHON)
+    pins = {name: version for name, (version, _) in conda_pins().items()}
+    assert pins == {name: lock.get(name) for name in pins}
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("python", MINOR_VERSIONS)
+def test_lock_has_every_direct_dependency_within_its_range(python, platform):
+    lock = versions_for("lock.txt", python, platform)
+    for name, requirement in direct_dependencies().items():
+        assert name in lock, f"{name} is missing: run `make lock`"
+        assert requirement.specifier.contains(lock[name]), name
+
+
+def test_lock_has_the_tools_of_the_dev_extra():
+    lock = versions_for("lock.txt", CONDA_PYTHON)
+    extra = PYPROJECT["project"]["optional-dependencies"]["dev"]
+    for requirement in map(Requirement, extra):
+        assert requirement.specifier.contains(lock[requirement.name])
+
+
+def test_lock_covers_the_supported_pythons():
+    supported = SpecifierSet(PYPROJECT["project"]["requires-python"])
+    tried = [f"3.{minor}" for minor in range(8, 20)]
+    assert tuple(supported.filter(tried)) == MINOR_VERSIONS
+
+
+@pytest.mark.parametrize("name", LOCK_FILES)
+def test_every_requirement_is_exact_and_hashed(name):
+    entries = read_requirements(name)
+    assert entries
+    for requirement, hashes in entries:
+        exact_version(requirement)
+        assert hashes, f"{requirement} has no hash"
+        for digest in hashes:
+            assert re.fullmatch(r"[0-9a-f]{64}", digest), requirement
+
+
+def test_torch_is_the_same_release_everywhere():
+    assert str(direct_dependencies()["torch"].specifier) == f"=={TORCH}"
+    assert conda_pins()["torch"][0] == TORCH
+    for python in MINOR_VERSIONS:
+        assert versions_for("lock.txt", python)["torch"] == TORCH
+    entries = {r.name: (r, h) for r, h in read_requirements("torch-cpu.txt")}
+    cpu_build, cpu_hashes = entries.pop("torch")
+    assert not entries
+    assert exact_version(cpu_build) == f"{TORCH}+cpu"
+    lock = dict((r.name, h) for r, h in read_requirements("lock.txt"))
+    assert set(cpu_hashes) < set(lock["torch"])
+
+
+def test_cuda_stack_stands_apart_from_the_lock():
+    cuda = re.compile(r"nvidia-|cuda-|triton$")
+    lock = {r.name for r, _ in read_requirements("lock.txt")}
+    assert not [name for name in lock if cuda.match(name)]
+    stack = read_requirements("cuda.txt")
+    assert all(cuda.match(r.name) for r, _ in stack)
+    assert all("linux" in str(r.marker) for r, _ in stack)
+
+
+def test_lock_and_cuda_stack_cover_what_torch_asks_for():
+    # Says most where the CUDA build is the one installed.
+    required = importlib.metadata.requires("torch") or []
+    where = {**marker_environment(CONDA_PYTHON), "extra": ""}
+    known = {
+        **versions_for("lock.txt", CONDA_PYTHON),
+        **versions_for("cuda.txt", CONDA_PYTHON),
+    }
+    for requirement in map(Requirement, required):
+        if requirement.marker is None or requirement.marker.evaluate(where):
+            assert canonicalize_name(requirement.name) in known
+
+
+def test_package_and_project_have_one_version():
+    import nlp_helpers
+
+    assert nlp_helpers.__version__ == PYPROJECT["project"]["version"]
+
+
+def imported_modules():
+    """Return {top-level module: a file that imports it} of the package."""
+    modules = {}
+    for path in sorted((ROOT / "nlp_helpers").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            else:
+                continue
+            for name in names:
+                modules[name.split(".")[0]] = path.relative_to(ROOT)
+    return modules
+
+
+def test_what_the_package_imports_is_declared():
+    declared = set(direct_dependencies())
+    for requirement, _ in read_requirements("offline.txt"):
+        declared.add(canonicalize_name(requirement.name))
+    providers = importlib.metadata.packages_distributions()
+    ours = {"nlp_helpers", *sys.stdlib_module_names}
+    modules = {m: p for m, p in imported_modules().items() if m not in ours}
+    assert "torch" in modules
+    undeclared = [
+        f"{path} imports {module}"
+        for module, path in modules.items()
+        if declared.isdisjoint(
+            map(canonicalize_name, providers.get(module, ()))
+        )
+    ]
+    assert not undeclared

@@ -1,0 +1,102 @@
+import pytest
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import (
+    BertForMaskedLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaTokenizerFast,
+    pipeline,
+)
+
+from nlp_helpers import masked_lm, models
+from nlp_helpers.errors import UserError
+
+SENTENCES = [
+    "This is a [MASK].",
+    "He is a [MASK].",
+    "[MASK] and [MASK] went up the [MASK].",
+]
+
+
+@pytest.fixture(scope="module")
+def bert():
+    return models.load("minilm-l6-mlm", BertForMaskedLM)
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory):
+    """Return a tiny RoBERTa with random weights; its mask is <mask>."""
+    folder = tmp_path_factory.mktemp("roberta")
+    trainer = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer.train_from_iterator(SENTENCES, 400, special_tokens=special)
+    trainer.save_model(str(folder))
+    tokenizer = RobertaTokenizerFast.from_pretrained(folder)
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    return tokenizer, RobertaForMaskedLM(config).eval()
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_answers_equal_the_pipeline(name, sentence, request):
+    tokenizer, model = request.getfixturevalue(name)
+    text = masked_lm.use_mask_token(sentence, tokenizer)
+    expected = pipeline("fill-mask", model=model, tokenizer=tokenizer)(text)
+    if sentence.count("[MASK]") == 1:
+        expected = [expected]
+    [answer] = masked_lm.fill_mask([sentence], tokenizer, model)
+    assert len(answer) == sentence.count("[MASK]")
+    for ours, theirs in zip(answer, expected, strict=True):
+        for candidate, other in zip(ours, theirs, strict=True):
+            assert set(candidate) == set(other)
+            score = other.pop("score")
+            assert candidate.pop("score") == pytest.approx(score, rel=1e-4)
+            assert candidate == other
+
+
+def test_the_mask_becomes_the_tokenizers_own(roberta):
+    tokenizer, _ = roberta
+    text = masked_lm.use_mask_token(SENTENCES[2], tokenizer)
+    assert text == "<mask> and <mask> went up the <mask>."
+
+
+def test_a_sentence_without_mask_is_named(bert):
+    with pytest.raises(UserError, match="'No blank here.'"):
+        masked_lm.fill_mask([SENTENCES[0], "No blank here."], *bert)
+
+
+def test_a_sentence_that_is_too_long_is_named(bert):
+    with pytest.raises(UserError, match="'word word.* has 6.. tokens"):
+        masked_lm.fill_mask(["word " * 600 + "[MASK]."], *bert)
+
+
+def test_a_model_without_mask_token_is_refused():
+    tokenizer = models.load_tokenizer("smollm2-135m")
+    with pytest.raises(UserError, match="has no mask token; choose"):
+        masked_lm.use_mask_token(SENTENCES[0], tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "word"),
+    [
+        ("who was puppet expert ?", "puppet [MASK] was a puppeteer", "expert"),
+        ("who was jim henson ?", "jim [MASK] was a puppeteer", "henson"),
+    ],
+)
+def test_the_trained_head_copies_a_name_from_the_question(
+    bert, question, answer, word
+):
+    tokenizer, model = bert
+    encoded = tokenizer(question, answer, return_tensors="pt")
+    position = encoded.input_ids[0] == tokenizer.mask_token_id
+    with torch.no_grad():
+        logits = model(**encoded).logits[0, position][0]
+    assert tokenizer.decode([logits.argmax()]) == word

@@ -1,0 +1,165 @@
+import os
+import shutil
+import subprocess
+
+import pytest
+import torch
+from hub_server import serve
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    BertTokenizerFast,
+)
+
+from nlp_helpers import models, paths
+from nlp_helpers.errors import UserError
+
+LOAD = """
+import sys
+from transformers import AutoModel
+from nlp_helpers import models
+tokenizer, model = models.load(sys.argv[1], AutoModel)
+print(model.config.hidden_size, len(tokenizer))
+"""
+
+
+def load_elsewhere(python, name, tmp_path, endpoint):
+    """Load a model in a new process that knows one Hub and an empty cache."""
+    return subprocess.run(
+        [python, "-c", LOAD, name],
+        env={**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_every_entry_names_where_it_comes_from():
+    for name, entry in models.registry().items():
+        if entry.source == "hub":
+            assert len(entry.revision) == 40, name
+        else:
+            assert entry.sha256, name
+            assert all(len(value) == 64 for value in entry.sha256.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("minilm-l6-mln", "did you mean minilm-l6-mlm"),
+        ("outputs/nothing", "known: smollm2-135m, minilm-l6"),
+    ],
+)
+def test_an_unknown_name_is_an_error_with_a_hint(root, name, message):
+    with pytest.raises(UserError, match=message):
+        models.fetch(name)
+
+
+def test_a_model_folder_serves_as_a_name(root):
+    config = BertConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    original = BertModel(config).eval()
+    original.save_pretrained(root / "mine")
+    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    tokenizer, model = models.load("mine", BertModel)
+    encoded = tokenizer("a good camera", return_tensors="pt")
+    with torch.no_grad():
+        expected = original(**encoded).last_hidden_state
+        found = model(**encoded).last_hidden_state
+    assert torch.equal(found, expected)
+
+
+def test_the_unpacked_model_equals_the_packaged_one():
+    entry = models.registry()["smollm2-135m"]
+    folder = paths.package_folder(entry.package, entry.distribution)
+    packaged = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=entry.gguf_file, dtype=torch.float32
+    )
+    _, unpacked = models.load("smollm2-135m", AutoModelForCausalLM)
+    expected, found = packaged.state_dict(), unpacked.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_a_changed_package_file_is_refused(tmp_path, monkeypatch):
+    entry = models.registry()["minilm-l6"]
+    folder = paths.package_folder(entry.package, entry.distribution)
+    shutil.copytree(folder, tmp_path / "package")
+    weights = tmp_path / "package" / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    monkeypatch.setattr(
+        paths, "package_folder", lambda *_: tmp_path / "package"
+    )
+    with pytest.raises(UserError, match="model.safetensors has sha256"):
+        models.fetch("minilm-l6")
+
+
+def test_merging_changes_no_answer(tmp_path, monkeypatch):
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path))
+    tokenizer, merged = models.load("minilm-l6-mlm", BertForMaskedLM)
+    source = models.HERE / models.registry()["minilm-l6-mlm"].subfolder
+    _, base = models.load("minilm-l6", BertForMaskedLM)
+    models.tie_output_bias(base)
+    adapted = PeftModel.from_pretrained(base, source).eval()
+    bias = load_file(source / "output_bias.safetensors")["bias"]
+    base.cls.predictions.bias.data.copy_(bias)
+    encoded = tokenizer("The camera is [MASK].", return_tensors="pt")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            merged(**encoded).logits,
+            adapted(**encoded).logits,
+            rtol=1e-4,
+            atol=1e-3,
+        )
+    assert (merged.cls.predictions.decoder.bias == bias).all()
+
+
+def test_a_hub_out_of_reach_is_one_line_that_names_offline(python, tmp_path):
+    done = load_elsewhere(python, "gpt2", tmp_path, "http://127.0.0.1:9")
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert "openai-community/gpt2 at 607a30d783df" in last
+    assert "the Hub cannot be reached" in last
+    assert "use the offline profile" in last
+
+
+def test_a_pinned_revision_comes_from_the_hub_without_pickles(
+    python, tmp_path
+):
+    name = "bert-base-uncased"
+    entry = models.registry()[name]
+    folder = tmp_path / "served"
+    config = BertConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer = models.load_tokenizer("minilm-l6")
+    assert isinstance(tokenizer, BertTokenizerFast)
+    tokenizer.save_pretrained(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"code")
+    with serve(folder, entry.repository, entry.revision) as (address, asked):
+        home = tmp_path / "home"
+        done = load_elsewhere(python, name, home, address)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-2:] == ["32", "30522"]
+    assert any("model.safetensors" in path for path in asked)
+    assert not any("pytorch_model.bin" in path for path in asked)
+    about_the_model = [path for path in asked if entry.repository in path]
+    assert all(entry.revision in path for path in about_the_model)
+    # The second time nothing needs to be served.
+    again = load_elsewhere(python, name, home, "http://127.0.0.1:9")
+    assert again.returncode == 0, again.stderr

@@ -1,0 +1,79 @@
+import copy
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from nlp_helpers import models, next_token
+from nlp_helpers.predictions import top_k_table
+
+
+@pytest.fixture(scope="module")
+def causal():
+    return models.load("smollm2-135m", AutoModelForCausalLM)
+
+
+def test_the_packaged_model_knows_the_capital_of_france(causal):
+    tokenizer, model = causal
+    ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
+    best = top_k_table(next_token.next_token_logits(model, ids), tokenizer, 3)
+    assert best["token"].iloc[0] == " Paris"
+    assert best["probability"].iloc[0] == pytest.approx(0.77, abs=0.02)
+    assert best["probability"].is_monotonic_decreasing
+
+
+def test_greedy_decoding_equals_generate(causal):
+    tokenizer, model = causal
+    encoded = tokenizer("The recipe begins with", return_tensors="pt")
+    ids, steps = next_token.decode_greedily(
+        model, tokenizer, encoded.input_ids, num_steps=6
+    )
+    generated = model.generate(**encoded, max_new_tokens=6, do_sample=False)
+    assert torch.equal(ids, generated)
+    assert len(steps) == 6
+    assert steps["text so far"].iloc[0] == "The recipe begins with"
+
+
+def test_decoding_stops_at_the_end_of_the_text(causal):
+    tokenizer, model = causal
+    encoded = tokenizer("The recipe begins with", return_tensors="pt")
+    start = encoded.input_ids.shape[1]
+    ids, _ = next_token.decode_greedily(model, tokenizer, encoded.input_ids, 6)
+    ending = copy.deepcopy(tokenizer)  # calls the third token the end
+    ending.eos_token = tokenizer.convert_ids_to_tokens(int(ids[0, start + 2]))
+    stopped, steps = next_token.decode_greedily(
+        model, ending, encoded.input_ids, 6
+    )
+    assert torch.equal(stopped, ids[:, : start + 3])
+    assert len(steps) == 3
+    sampled = next_token.sample(
+        model, ending, encoded.input_ids, 6, 0.001, 1.0, seed=1
+    )
+    assert torch.equal(sampled, stopped)
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"), [(0.4, 1), (0.5, 1), (0.51, 2), (0.8, 2), (1.0, 4)]
+)
+def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(top_p, kept):
+    probabilities = torch.tensor([0.125, 0.5, 0.0625, 0.3125])
+    logits = next_token.keep_top_p(probabilities.log(), top_p)
+    best = probabilities.argsort(descending=True)[:kept]
+    assert logits.isfinite().nonzero().flatten().tolist() == sorted(best)
+    assert torch.equal(logits[best], probabilities.log()[best])
+
+
+def test_a_seed_repeats_a_sample_and_another_does_not(causal):
+    tokenizer, model = causal
+    ids = tokenizer("Once upon a time", return_tensors="pt").input_ids
+
+    def draw(seed, temperature=1.0, top_p=1.0):
+        return next_token.sample(
+            model, tokenizer, ids, 6, temperature, top_p, seed
+        )
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+    greedy, _ = next_token.decode_greedily(model, tokenizer, ids, 6)
+    assert torch.equal(draw(1, temperature=0.001), greedy)
+    assert torch.equal(draw(1, top_p=1e-6), greedy)

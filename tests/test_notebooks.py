@@ -1,0 +1,117 @@
+import ast
+import re
+from collections import Counter
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+
+from nlp_helpers.parameters import SCHEMAS
+
+NOTEBOOKS = list(SCHEMAS)
+
+
+def read(project, notebook, folder="notebooks"):
+    return nbformat.read(project / folder / f"{notebook}.ipynb", 4)
+
+
+def code_cells(content):
+    return [cell for cell in content.cells if cell.cell_type == "code"]
+
+
+def without_magics(source):
+    """Return the cell without its %pip command, so that Python parses it."""
+    return re.sub(r"%pip(.*\\\n)*.*", "pass", source)
+
+
+def test_there_are_no_other_notebooks(project):
+    found = sorted(path.stem for path in project.glob("notebooks/*.ipynb"))
+    assert found == NOTEBOOKS
+    references = project.glob("outputs/reference/*.ipynb")
+    assert sorted(path.stem for path in references) == NOTEBOOKS
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_the_source_has_no_outputs_and_the_house_shape(project, notebook):
+    content = read(project, notebook)
+    nbformat.validate(content)
+    assert content.metadata.kernelspec.name == "python3"
+    assert 25 <= len(content.cells) <= 50
+    for before, cell in zip(content.cells, content.cells[1:], strict=False):
+        if cell.cell_type != "code":
+            continue
+        assert before.cell_type == "markdown", cell.source
+        assert not cell.outputs and cell.execution_count is None
+        lines = cell.source.splitlines()
+        assert len(lines) <= 20
+        assert max(map(len, lines)) <= 79, cell.source
+    text = "\n".join(cell.source for cell in content.cells)
+    goals = text.split("**Goals**")[1]
+    assert re.findall(r"^(\d)\. ", goals.split("#")[0], re.M) == [*"123"]
+    for heading in ("## Recap", "## Exercises"):
+        part = text.split(heading)[1].split("\n## ")[0]
+        assert re.findall(r"^(\d)\. ", part, re.M) == [*"123"]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_there_is_one_parameters_cell_of_literals(project, notebook):
+    tagged = [
+        cell
+        for cell in code_cells(read(project, notebook))
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    assert len(tagged) == 1
+    for statement in ast.parse(tagged[0].source).body:
+        assert isinstance(statement, ast.Assign)
+        ast.literal_eval(statement.value)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_colab_installs_the_pinned_versions_and_nobody_else(project, notebook):
+    first, *others = code_cells(read(project, notebook))
+    assert 'if "google.colab" in sys.modules:\n    %pip' in first.source
+    assert all("%pip" not in cell.source for cell in others)
+    pinned = {
+        str(requirement.name): str(requirement.specifier)
+        for file in project.glob("requirements/*.txt")
+        for requirement in map(
+            Requirement,
+            re.findall(r"^([\w.-]+==[^\s;\\]+)", file.read_text(), re.M),
+        )
+    }
+    named = re.findall(r"([\w-]+)(==[\w.]+)", first.source)
+    assert named
+    for name, version in named:
+        assert pinned[name] == version
+
+
+def test_no_function_is_defined_in_two_notebooks(project):
+    names = Counter(
+        node.name
+        for notebook in NOTEBOOKS
+        for cell in code_cells(read(project, notebook))
+        for node in ast.walk(ast.parse(without_magics(cell.source)))
+        if isinstance(node, ast.FunctionDef)
+    )
+    assert not [name for name, count in names.items() if count > 1]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_the_reference_is_this_notebook_executed(project, notebook):
+    source = read(project, notebook)
+    reference = read(project, notebook, "outputs/reference")
+    cells = [
+        cell
+        for cell in reference.cells
+        if "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+    assert [cell.source for cell in cells] == [
+        cell.source for cell in source.cells
+    ], f"run `make reference`: {notebook} has changed since"
+    counts = [cell.execution_count for cell in code_cells(reference)]
+    assert counts == [*range(1, len(counts) + 1)]
+    for cell in code_cells(reference):
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", output.text
+            assert not re.search(r"/(home|root|Users|tmp)/", str(output))

@@ -1,0 +1,106 @@
+import ast
+
+import nbformat
+import pytest
+import yaml
+
+from nlp_helpers import parameters
+from nlp_helpers.errors import UserError
+
+PROFILES = ("offline", "hub")
+NOTEBOOKS = list(parameters.SCHEMAS)
+
+
+def parameters_cell(project, notebook):
+    """Return the literals of a notebook's parameters cell."""
+    content = nbformat.read(project / "notebooks" / f"{notebook}.ipynb", 4)
+    [cell] = [
+        cell
+        for cell in content.cells
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    return {
+        statement.targets[0].id: ast.literal_eval(statement.value)
+        for statement in ast.parse(cell.source).body
+    }
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_the_cell_holds_the_offline_values(project, notebook):
+    path = project / "params" / "offline" / f"{notebook}.yaml"
+    given = parameters.read_file(notebook, path)
+    assert parameters_cell(project, notebook) == given
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_every_file_fits_and_every_key_is_explained(
+    project, profile, notebook
+):
+    path = project / "params" / profile / f"{notebook}.yaml"
+    given = parameters.read_file(notebook, path)
+    assert set(given) == set(parameters.SCHEMAS[notebook].model_fields)
+    assert given["output_dir"] == f"outputs/{profile}/{notebook}"
+    lines = path.read_text().splitlines()
+    for before, line in zip(lines, lines[1:], strict=False):
+        if line and line[0].isalpha():
+            assert before.startswith("# "), f"{path}: {line} is not explained"
+
+
+def changed(project, tmp_path, **values):
+    """Write the parameters file of notebook 05 with other values."""
+    path = project / "params" / "offline" / "05_bert_fine_tuning.yaml"
+    content = yaml.safe_load(path.read_text()) | values
+    copy = tmp_path / "changed.yaml"
+    copy.write_text(yaml.safe_dump(content))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"learning_rat": 0.1},
+            "learning_rat is no .* did you mean learning_",
+        ),
+        ({"learning_rate": "1e-5"}, r"learning_rate is '1e-5': .*1\.0e-5"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0: .*greater than 0"),
+        ({"num_epochs": "3"}, "num_epochs is '3': .*valid integer"),
+        ({"num_epochs": 0}, "num_epochs is 0"),
+        ({"model_name": False}, "model_name is False: .*valid string"),
+        ({"device": "tpu"}, "device is 'tpu': .*'auto', 'cpu' or 'cuda'"),
+        ({"sentences": ["good", 3]}, "sentences.1 is 3: .*valid string"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    project, tmp_path, values, message
+):
+    path = changed(project, tmp_path, **values)
+    with pytest.raises(UserError, match=message) as caught:
+        parameters.read_file("05_bert_fine_tuning", path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- a\n- b\n", ""])
+def test_what_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="broken.yaml"):
+        parameters.read_file("01_next_token", path)
+
+
+def test_a_missing_file_and_a_missing_key_are_named(project, tmp_path):
+    with pytest.raises(UserError, match="no parameters file .*absent.yaml"):
+        parameters.read_file("01_next_token", tmp_path / "absent.yaml")
+    given = parameters_cell(project, "01_next_token")
+    del given["prompt"]
+    with pytest.raises(UserError, match="prompt is missing"):
+        parameters.check("01_next_token", given)
+
+
+def test_the_check_in_the_notebook_passes_over_other_variables(project):
+    given = parameters_cell(project, "01_next_token")
+    parameters.check("01_next_token", {**given, "torch": object()})
+    with pytest.raises(UserError, match="top_p is 1.5"):
+        parameters.check("01_next_token", {**given, "top_p": 1.5})

@@ -1,0 +1,39 @@
+import pytest
+
+from nlp_helpers import paths
+from nlp_helpers.errors import UserError
+
+
+def test_relative_paths_lie_below_the_root(root):
+    assert paths.resolve("outputs/a") == root / "outputs" / "a"
+    assert paths.shown(root / "outputs" / "a") == "outputs/a"
+
+
+@pytest.mark.parametrize("path", ["../elsewhere", "outputs/../../elsewhere"])
+def test_a_relative_path_must_not_leave_the_root(root, path):
+    with pytest.raises(UserError, match="leads out of the project folder"):
+        paths.resolve(path)
+
+
+def test_a_link_must_not_lead_out_of_the_root(root, tmp_path_factory):
+    (root / "link").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    with pytest.raises(UserError, match="leads out"):
+        paths.resolve("link/file")
+
+
+def test_an_absolute_path_is_taken_as_it_is(root, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert paths.resolve(str(elsewhere)) == elsewhere
+
+
+def test_the_root_is_found_from_a_folder_below(tmp_path, monkeypatch):
+    monkeypatch.delenv("NLP_HELPERS_ROOT")
+    for name in ("notebooks", "params", "outputs/reference"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "outputs" / "reference")
+    assert paths.project_root() == tmp_path
+
+
+def test_a_missing_package_is_named_with_the_remedy():
+    with pytest.raises(UserError, match="no-such-thing is not .*make setup"):
+        paths.package_folder("no_such_thing", "no-such-thing")

@@ -1,0 +1,51 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from nlp_helpers import session
+from nlp_helpers.errors import UserError
+
+
+def draw():
+    return random.random(), np.random.rand(), torch.rand(1).item()
+
+
+def test_the_same_seed_gives_the_same_numbers_everywhere():
+    session.start(7, "cpu")
+    first = draw()
+    session.start(7, "cpu")
+    assert draw() == first
+    session.start(8, "cpu")
+    assert not set(draw()) & set(first)
+
+
+def test_the_line_names_what_a_reader_needs(capsys):
+    session.start(7, "cpu")
+    line = capsys.readouterr().out
+    for part in ("seed 7", "cpu", "float32", torch.__version__):
+        assert part in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
+def test_missing_cuda_is_an_error_with_the_remedy():
+    assert session.start(7, "auto").device.type == "cpu"
+    with pytest.raises(UserError, match="set device to auto"):
+        session.start(7, "cuda")
+
+
+def test_headless_progress_prints_a_line_every_tenth(capsys):
+    assert list(session.progress(range(25), 25, "epoch 1")) == [*range(25)]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "epoch 1: 3 of 25"
+    assert lines[-1] == "epoch 1: 25 of 25"
+
+
+def test_watched_progress_is_a_bar(capsys, monkeypatch):
+    monkeypatch.delenv("NLP_HELPERS_HEADLESS")
+    assert list(session.progress(range(25), 25, "epoch 1")) == [*range(25)]
+    captured = capsys.readouterr()
+    assert not captured.out
+    assert "25/25" in captured.err
