@@ -16,7 +16,7 @@ WANTS_CUDA = $(PY) -c "import importlib.metadata as m, re, sys; \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lab lint lock train-mlm clean distclean
+.PHONY: help setup run test lab reference lint lock train-mlm clean distclean
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ test: $(VENV)/.ready ## run the tests (PYTEST_ARGS="-k word" for some of them)
 
 lab: $(VENV)/.ready ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+
+reference: $(VENV)/.ready ## run all offline and take the result over as outputs/reference
+	$(PY) -m nlp_helpers run
+	$(PY) -m nlp_helpers reference
 
 lint: $(VENV)/.ready ## check style and format with ruff
 	$(PY) -m ruff check .

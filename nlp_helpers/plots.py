@@ -83,6 +83,7 @@ def class_balance(counts: pd.Series, title: str) -> Figure:
     colours = [CLASS_COLOURS[name] for name in counts.index]
     bars = axis.barh(list(counts.index), counts.to_numpy(), color=colours)
     axis.bar_label(bars, fmt="{:,.0f}", padding=3)
+    axis.invert_yaxis()
     axis.margins(x=0.1)
     axis.set_xlabel("reviews")
     return figure
