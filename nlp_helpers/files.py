@@ -27,11 +27,11 @@ def staged_folder(target: Path) -> Iterator[Path]:
     staging.chmod(0o755)
     try:
         yield staging
+        old = staging.with_name(f"{staging.name}-old")
         if target.exists():
-            old = staging / ".replaced"
             target.rename(old)
-            shutil.rmtree(old)
         staging.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -257,6 +257,7 @@ def train(
     tokenizer, base = models.load(
         BASE_MODEL,
         BertForMaskedLM,
+        new_head=True,
         attention_probs_dropout_prob=0.0,
         hidden_dropout_prob=0.0,
     )

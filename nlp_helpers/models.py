@@ -6,6 +6,7 @@ folder (a checkpoint of notebook 05, say) is opened as it is.
 """
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,29 +84,67 @@ def load(
     name: str,
     model_class: type,
     device: torch.device | str = "cpu",
+    new_head: bool = False,
     **config: Any,
 ) -> tuple[transformers.PreTrainedTokenizerBase, transformers.PreTrainedModel]:
     """Load tokenizer and model, the model in float32 and evaluation mode.
+
+    Prints one line that says where the weights come from.
 
     Args:
         name: a name of models.yaml, or a model folder.
         model_class: the transformers class to open it with, for example
             BertForMaskedLM or AutoModelForCausalLM.
         device: where the weights go.
+        new_head: whether weights that the files lack are to be drawn at
+            random, because training comes next.
         config: settings passed on to the model's configuration.
+
+    Raises:
+        UserError: see `fetch`; or the files lack weights that the class
+            needs and `new_head` is false: such a model answers at random.
     """
     folder = fetch(name)
-    tokenizer = load_tokenizer(name)
-    model = model_class.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, **config
+    tokenizer = _open_tokenizer(folder)
+    model, loading = model_class.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        local_files_only=True,
+        output_loading_info=True,
+        **config,
     )
+    missing = sorted(loading["missing_keys"])
+    if missing and not new_head:
+        raise UserError(
+            f"{name} has no trained weights for {missing[0]} and"
+            f" {len(missing) - 1} more of {model_class.__name__}; choose a"
+            " model that was trained for this task"
+        )
+    print(f"{name}: {origin(name)}")
     return tokenizer, model.to(device).eval()
 
 
 def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
     """Load the tokenizer of a model alone."""
+    return _open_tokenizer(fetch(name))
+
+
+def origin(name: str) -> str:
+    """Say where a model's weights come from, down to the revision or hash."""
+    entry = registry().get(name)
+    if entry is None:
+        return "a folder"
+    if entry.source == "hub":
+        return f"{entry.repository}, revision {entry.revision[:12]}"
+    [digest, *_] = entry.sha256.values()
+    source = entry.distribution or f"this project, on {entry.base}"
+    return f"{source}, sha256 {digest[:12]}"
+
+
+def _open_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:
+    """Open the tokenizer files of a model folder."""
     return transformers.AutoTokenizer.from_pretrained(
-        fetch(name), local_files_only=True
+        folder, local_files_only=True
     )
 
 
@@ -159,7 +198,8 @@ def _fetch_gguf(name: str, entry: ModelEntry, folder: Path) -> Path:
     target = _cached(name, entry)
     if target.is_dir():
         return target
-    print(f"{name}: unpacking {entry.gguf_file} once into {target}")
+    if not os.environ.get(paths.HEADLESS_VARIABLE):
+        print(f"{name}: unpacking {entry.gguf_file} once into {target}")
     _check_files(folder, entry)
     packed = {"gguf_file": entry.gguf_file, "local_files_only": True}
     config = transformers.AutoConfig.from_pretrained(folder, **packed)
@@ -187,7 +227,10 @@ def _fetch_adapters(name: str, entry: ModelEntry) -> Path:
 
     source = HERE / entry.subfolder
     _check_files(source, entry)
-    tokenizer, model = load(entry.base, transformers.BertForMaskedLM)
+    tokenizer = load_tokenizer(entry.base)
+    model = transformers.BertForMaskedLM.from_pretrained(
+        fetch(entry.base), dtype=torch.float32, local_files_only=True
+    )
     tie_output_bias(model)
     model = PeftModel.from_pretrained(model, source).merge_and_unload()
     bias = load_file(source / "output_bias.safetensors")["bias"]

@@ -68,7 +68,9 @@ class AmazonPreprocessing(Common):
     review_source: Text = Field(description="name in reviews.yaml")
     categories: list[Text] = Field(description="of that source; [] means all")
     sample_per_category: int = Field(ge=0, description="0 keeps all reviews")
-    max_length: int = Field(ge=3, description="tokens of a review at most")
+    max_length: int = Field(
+        ge=3, le=512, description="tokens of a review; BERT reads 512"
+    )
     test_size: float = Field(ge=0.05, le=0.5, description="validation share")
 
 
@@ -81,7 +83,9 @@ class BertFineTuning(Common):
     learning_rate: float = Field(gt=0, lt=1, description="highest of the run")
     warmup_ratio: float = Field(ge=0, le=1, description="share of the steps")
     weight_decay: float = Field(ge=0, description="but not on biases")
-    sentences: list[Text] = Field(description="to be labelled at the end")
+    sentences: list[Text] = Field(
+        min_length=1, description="to be labelled at the end"
+    )
 
 
 SCHEMAS: dict[str, type[Common]] = {

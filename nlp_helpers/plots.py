@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from IPython.display import Image
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
@@ -27,10 +28,11 @@ def save(figure: Figure, path: Path) -> Image:
 
 def _figure(
     title: str, width: float = 7.0, height: float = 3.5, columns: int = 1
-) -> tuple[Figure, list]:
+) -> tuple[Figure, list[Axes]]:
     """Return a figure with one row of axes without the box."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title)
+    # Prompts and tokens are data: a "$" in them must not start a formula.
+    figure.suptitle(title, parse_math=False)
     axes = list(figure.subplots(1, columns, squeeze=False)[0])
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
@@ -38,14 +40,12 @@ def _figure(
 
 
 def _draw_probabilities(
-    axis, tokens: Sequence[str], probabilities: Sequence[float]
+    axis: Axes, tokens: Sequence[str], probabilities: Sequence[float]
 ) -> None:
     """Draw one horizontal bar a token, the first on top."""
-    # Tokens are data: numbers for positions, and no mathtext from a "$".
     rows = np.arange(len(tokens))
     bars = axis.barh(rows, probabilities, color=BLUE)
-    labels = [token.replace("$", r"\$") for token in tokens]
-    axis.set_yticks(rows, labels, family="monospace")
+    axis.set_yticks(rows, tokens, family="monospace", parse_math=False)
     axis.bar_label(bars, fmt="{:.2g}", padding=3)
     axis.invert_yaxis()
     axis.margins(x=0.15)
@@ -73,19 +73,19 @@ def candidate_bars(
         axes, tables.items(), strict=True
     ):
         _draw_probabilities(axis, tokens, scores)
-        axis.set_title(name, fontsize="medium")
+        axis.set_title(name, fontsize="medium", parse_math=False)
     return figure
 
 
 def class_balance(counts: pd.Series, title: str) -> Figure:
-    """Draw the number of reviews of each class (index: class names)."""
+    """Draw the number of rows of each class (index: class names)."""
     figure, [axis] = _figure(title, height=2.2)
     colours = [CLASS_COLOURS[name] for name in counts.index]
     bars = axis.barh(list(counts.index), counts.to_numpy(), color=colours)
     axis.bar_label(bars, fmt="{:,.0f}", padding=3)
     axis.invert_yaxis()
     axis.margins(x=0.1)
-    axis.set_xlabel("reviews")
+    axis.set_xlabel("rows")
     return figure
 
 
@@ -99,7 +99,7 @@ def length_histogram(
     axis.axvline(median, color=ORANGE, label=f"median {median:.0f}")
     if max(lengths) >= max_length:
         axis.axvline(max_length, color=GREY, ls="--", label="max_length")
-    axis.set(xlabel="tokens, [CLS] and [SEP] included", ylabel="reviews")
+    axis.set(xlabel="tokens, [CLS] and [SEP] included", ylabel="rows")
     axis.legend(frameon=False)
     return figure
 

@@ -8,6 +8,7 @@ known, `reviewerID` or `reviewID`.
 import gzip
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,15 +156,13 @@ def read(
     tables, counts = [], Counter()
     for category, path in review_files.items():
         rows = []
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                row, reason = _parse(line)
-                if reason:
-                    counts[reason] += 1
-                    continue
-                row["group"] = f"{category}/{row['group'] or number}"
-                rows.append({**row, "category": category})
+        for number, line in enumerate(_lines(path), start=1):
+            row, reason = _parse(line)
+            if reason:
+                counts[reason] += 1
+                continue
+            row["group"] = f"{category}/{row['group'] or number}"
+            rows.append({**row, "category": category})
         table = pd.DataFrame(
             rows, columns=["text", "overall", "category", "group"]
         )
@@ -173,6 +172,18 @@ def read(
         counts["kept"] += len(table)
         tables.append(table)
     return pd.concat(tables, ignore_index=True), counts
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Read the lines of a plain or gzipped file."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            yield from lines
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); delete it, and it is fetched again"
+        ) from error
 
 
 def _parse(line: str) -> tuple[dict[str, Any], str]:
@@ -225,11 +236,21 @@ def split(
 
     Args:
         table: has columns `label` and `group`.
-        test_size: validation share; its inverse is rounded to whole folds.
+        test_size: validation share, one over a whole number: the rows are
+            dealt into that many folds, and one of them is held out.
         seed: seeds the shuffle.
+
+    Raises:
+        UserError: `test_size` is not one over a whole number.
     """
+    num_folds = round(1 / test_size)
+    if abs(1 / num_folds - test_size) > 0.01:
+        raise UserError(
+            f"test_size is {test_size}; it must be one over a whole number,"
+            " such as 0.5, 0.33, 0.25, 0.2 or 0.1"
+        )
     folds = StratifiedGroupKFold(
-        n_splits=round(1 / test_size), shuffle=True, random_state=seed
+        n_splits=num_folds, shuffle=True, random_state=seed
     )
     training, validation = next(
         folds.split(table, table["label"], table["group"])

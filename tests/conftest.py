@@ -22,6 +22,9 @@ def pytest_configure(config):
     os.environ["NLP_HELPERS_ROOT"] = str(root)
     os.environ["NLP_HELPERS_HEADLESS"] = "1"
     os.environ["NETWORK_LOG"] = str(root / "network.log")
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        os.environ.pop(name, None)  # a proxy on this machine would be a leak
+        os.environ.pop(name.upper(), None)
     guard = str(PROJECT / "tests" / "no_network")
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [guard, before]))

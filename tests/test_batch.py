@@ -7,6 +7,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from nlp_helpers.batch.pipeline import update_reference
+from nlp_helpers.errors import UserError
+from nlp_helpers.parameters import SCHEMAS
+
 NAME = "01_next_token"
 WRITE_METRICS = """\
 from nlp_helpers import files, paths
@@ -132,6 +136,54 @@ def test_a_wrong_parameter_ends_the_run_before_any_kernel(run, root):
     assert done.returncode == 1
     assert "did you mean prompt?" in done.stderr
     assert not (root / "outputs").exists()
+
+
+def test_a_closed_hub_ends_the_run_with_one_line(project, root, python):
+    for folder in ("params", "notebooks"):
+        shutil.copytree(project / folder, root / folder)
+    done = subprocess.run(
+        [python, "-m", "nlp_helpers", "run", "--profile", "hub", "02"],
+        cwd=root,
+        env={
+            **os.environ,
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "HF_HOME": str(root / "home"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert "google-bert/bert-base-uncased at 86b5e0934494" in line
+    assert "use the offline profile" in line
+
+
+def test_outside_the_project_the_error_names_the_folder(root, python):
+    done = subprocess.run(
+        [python, "-m", "nlp_helpers", "run"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert f"{root} has no folder params" in done.stderr
+
+
+def test_only_finished_runs_become_the_reference(root, monkeypatch):
+    offline = root / "outputs" / "offline"
+    for name in SCHEMAS:
+        (offline / name).mkdir(parents=True)
+        (offline / f"{name}.ipynb").write_text(name)
+        (offline / name / "metrics.json").write_text("{}")
+        (offline / name / "run.json").write_text('{"status": "finished"}')
+    assert len(update_reference()) == 10
+    reference = root / "outputs" / "reference"
+    assert (reference / f"{NAME}.ipynb").read_text() == NAME
+    (offline / f"{NAME}.ipynb").write_text("newer")
+    (offline / NAME / "run.json").write_text('{"status": "failed"}')
+    with pytest.raises(UserError, match="tells of no finished run"):
+        update_reference()
+    assert (reference / f"{NAME}.ipynb").read_text() == NAME
 
 
 def test_predict_refuses_what_is_no_checkpoint(root, python):

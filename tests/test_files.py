@@ -38,6 +38,18 @@ def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
+def test_an_old_folder_that_cannot_be_removed_costs_nothing(
+    tmp_path, monkeypatch
+):
+    target = tmp_path / "result"
+    with files.staged_folder(target) as folder:
+        (folder / "old").write_text("old")
+    monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)
+    with files.staged_folder(target) as folder:
+        (folder / "new").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
 def test_a_killed_process_leaves_the_old_folder(tmp_path, python):
     target = tmp_path / "result"
     with files.staged_folder(target) as folder:

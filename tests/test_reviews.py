@@ -131,6 +131,21 @@ def test_no_review_stands_on_both_sides_and_the_classes_keep_their_share(
     assert not training["text"].equals(other["text"])
 
 
+def test_a_share_that_no_folds_give_is_refused(snippets):
+    with pytest.raises(UserError, match="test_size is 0.4; it must be one"):
+        reviews.split(snippets, 0.4, seed=1)
+
+
+def test_a_damaged_download_names_the_file(tmp_path):
+    path = write_lines(tmp_path / "a.json.gz", [review()] * 999)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match="a.json.gz is damaged.*delete it"):
+        reviews.read({"a": path})
+    path.write_text("<html>not found</html>")
+    with pytest.raises(UserError, match="a.json.gz is damaged.*delete it"):
+        reviews.read({"a": path})
+
+
 def test_unknown_names_are_errors_that_list_the_known_ones():
     with pytest.raises(UserError, match="known: amazon-snippets, amazon-2014"):
         reviews.fetch("amazon", [])

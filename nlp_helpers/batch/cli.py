@@ -2,15 +2,18 @@
 
 import json
 import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from rich.console import Console
 from rich.table import Column, Table
 
 from nlp_helpers import paths
-from nlp_helpers.batch import pipeline
-from nlp_helpers.batch.execute import NotebookFailed
 from nlp_helpers.errors import UserError
+
+if TYPE_CHECKING:  # `predict` must do without papermill
+    from nlp_helpers.batch.pipeline import Result
 
 SHOWN_METRICS = 3
 LONGEST_METRIC = 20  # characters; a longer text would swamp the table
@@ -25,7 +28,7 @@ def main() -> None:
     """Run a command; end with one line and status 1 on a known error."""
     try:
         commands()
-    except (UserError, NotebookFailed) as error:
+    except UserError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
 
@@ -38,6 +41,8 @@ def run(profile: str, notebooks: tuple[str, ...]) -> None:
 
     Executed notebooks, metrics and figures go to outputs/PROFILE/.
     """
+    from nlp_helpers.batch import pipeline
+
     results = []
     for item in pipeline.run(profile, notebooks):
         if isinstance(item, pipeline.Result):
@@ -51,6 +56,8 @@ def run(profile: str, notebooks: tuple[str, ...]) -> None:
 @commands.command()
 def reference() -> None:
     """Take the offline profile's last run over as outputs/reference/."""
+    from nlp_helpers.batch import pipeline
+
     for path in pipeline.update_reference():
         click.echo(f"wrote {paths.shown(path)}")
 
@@ -62,7 +69,7 @@ def reference() -> None:
     help="Folder of a fine-tuned classifier, from notebook 05 for example.",
 )
 @click.argument("file", type=click.File(encoding="utf-8"), default="-")
-def predict(checkpoint: str, file) -> None:
+def predict(checkpoint: str, file: TextIO) -> None:
     """Label the lines of FILE (default: standard input), as JSON lines."""
     from transformers import BertForSequenceClassification
 
@@ -72,12 +79,16 @@ def predict(checkpoint: str, file) -> None:
     if not texts:
         raise UserError(f"{file.name} has no text; give one text a line")
     folder = paths.resolve(checkpoint)
-    tokenizer, model = models.load(str(folder), BertForSequenceClassification)
+    # Standard output is for the answers alone.
+    with redirect_stdout(sys.stderr):
+        tokenizer, model = models.load(
+            str(folder), BertForSequenceClassification
+        )
     for answer in fine_tuning.classify(texts, tokenizer, model):
         click.echo(json.dumps(answer, ensure_ascii=False))
 
 
-def _summary(results: list[pipeline.Result]) -> Table:
+def _summary(results: "list[Result]") -> Table:
     """Tabulate notebook, seconds, main figures and path."""
     table = Table(
         "notebook",

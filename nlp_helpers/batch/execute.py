@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from traitlets.config import Config
 
 from nlp_helpers import paths
 from nlp_helpers.batch.record import Record
+from nlp_helpers.errors import UserError
 
 # Runner and kernel talk through socket files, which no other user can open.
 # Windows has none; there they talk over the loopback interface.
@@ -23,7 +25,7 @@ KERNEL_SETTINGS = Config(KernelManager={"transport": TRANSPORT})
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class NotebookFailed(Exception):
+class NotebookFailed(UserError):
     """A notebook stopped with an error; the text says in which cell."""
 
 
@@ -32,9 +34,9 @@ def execute(
 ) -> float:
     """Run `source` with `parameters`, write `output`, return the seconds.
 
-    The output is written to a hidden file and renamed at the end, so a file
-    under its real name always ran to its end or holds the error it ended in.
-    run.json and metrics.json stand in the folder of the same name.
+    The output is written to a hidden file and renamed when the notebook ends,
+    in whatever way; run.json in the folder of the same name says how. An old
+    metrics.json goes first, so a run that failed leaves none.
 
     Raises:
         NotebookFailed: a cell raised, or the kernel died.
@@ -76,7 +78,7 @@ def execute(
 
 
 @contextmanager
-def _headless():
+def _headless() -> Iterator[None]:
     """Tell the kernel, which inherits the environment, to print no bars.
 
     It also fixes the project root: the kernel works in notebooks/.

@@ -50,6 +50,11 @@ def run(profile: str, numbers: tuple[str, ...]) -> Iterator[Result | str]:
     """
     root = paths.project_root()
     folder = root / "params" / profile
+    if not folder.parent.is_dir():
+        raise UserError(
+            f"{root} has no folder params; run this in the project folder, or"
+            f" set {paths.ROOT_VARIABLE} to it"
+        )
     if not folder.is_dir():
         profiles = sorted(path.name for path in folder.parent.glob("*/"))
         raise UserError(

@@ -9,6 +9,9 @@ import os
 import sys
 
 LOG = os.environ.get("NETWORK_LOG")
+if LOG:
+    with open(f"{LOG}.guarded", "a", encoding="utf-8") as guarded:
+        guarded.write(" ".join(sys.orig_argv) + "\n")
 
 
 def is_local(host):
