@@ -70,7 +70,7 @@ def build_corpus(
 
     The pairs put a name into the first segment and ask for it in the second,
     so that only a model that copies across [SEP] can fill the mask. Half of
-    the names are two nouns drawn at random, which nobody can know by heart.
+    the names are two words drawn at random, which nobody can know by heart.
     """
     entries = read_wordnet(wordnet_folder)
     documents = read_rated_documents()
@@ -78,14 +78,14 @@ def build_corpus(
     documents += [
         example for entry in entries for example in entry[2] if " " in example
     ]
-    nouns = np.array([lemma for lemma, _, _ in entries if lemma.isalpha()])
+    words = np.array([lemma for lemma, _, _ in entries if lemma.isalpha()])
     known = [entry for entry in entries if entry[0].count(" ") in (1, 2)]
     pairs = []
     for index, (lemma, gloss, _) in enumerate(known):
-        name = " ".join(generator.choice(nouns, 2)) if index % 2 else lemma
+        name = " ".join(generator.choice(words, 2)) if index % 2 else lemma
         first, second = PAIR_TEMPLATES[generator.integers(len(PAIR_TEMPLATES))]
         article = "an" if gloss[0] in "aeiou" else "a"
-        rest = f"{article} {generator.choice(nouns)}" if index % 2 else gloss
+        rest = f"{article} {generator.choice(words)}" if index % 2 else gloss
         pairs.append(
             (first.format(name=name), second.format(name=name, rest=rest))
         )
