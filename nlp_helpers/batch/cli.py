@@ -71,9 +71,11 @@ def reference() -> None:
 @click.argument("file", type=click.File(encoding="utf-8"), default="-")
 def predict(checkpoint: str, file: TextIO) -> None:
     """Label the lines of FILE (default: standard input), as JSON lines."""
-    from transformers import BertForSequenceClassification
+    import transformers
 
     from nlp_helpers import fine_tuning, models
+
+    transformers.logging.disable_progress_bar()
 
     texts = [line.strip() for line in file if line.strip()]
     if not texts:
@@ -82,7 +84,7 @@ def predict(checkpoint: str, file: TextIO) -> None:
     # Standard output is for the answers alone.
     with redirect_stdout(sys.stderr):
         tokenizer, model = models.load(
-            str(folder), BertForSequenceClassification
+            str(folder), transformers.BertForSequenceClassification
         )
     for answer in fine_tuning.classify(texts, tokenizer, model):
         click.echo(json.dumps(answer, ensure_ascii=False))
