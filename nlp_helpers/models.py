@@ -21,6 +21,7 @@ from nlp_helpers.errors import UserError
 # Weights as safetensors only: a pickled .bin file could run code when opened.
 HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors"]
 HUB_TIMEOUT = 10  # seconds
+LONGEST_CAUSE = 120  # characters of a library's own message
 HERE = Path(__file__).parent
 
 
@@ -174,7 +175,9 @@ def _fetch_hub(name: str, entry: ModelEntry) -> Path:
         )
         return Path(snapshot_download(entry.repository, **wanted))
     except (OSError, httpx2.HTTPError) as error:
-        reason = type(error).__name__
+        # A full disk ends here too, so the cause is part of the message.
+        cause = " ".join(str(error).split())[:LONGEST_CAUSE]
+        reason = f"{type(error).__name__}: {cause}"
     try:
         folder = snapshot_download(
             entry.repository, local_files_only=True, **wanted

@@ -144,6 +144,7 @@ def test_a_hub_out_of_reach_is_one_line_that_names_offline(python, tmp_path):
     last = done.stderr.strip().splitlines()[-1]
     assert "openai-community/gpt2 at 607a30d783df" in last
     assert "the Hub cannot be reached" in last
+    assert "Connection refused" in last
     assert "use the offline profile" in last
 
 
