@@ -4,7 +4,6 @@ PROFILE ?= offline
 NOTEBOOKS ?=
 PYTEST_ARGS ?=
 UV ?= uv
-WORDNET ?= /usr/share/wordnet
 
 PY := $(VENV)/bin/python
 # -q -q leaves errors alone: pip's warnings are about its own settings.
@@ -46,8 +45,11 @@ lock: ## resolve the dependencies again (needs uv, and no VENV)
 	@command -v $(UV) >/dev/null || { echo "error: UV=$(UV) not found (pip install uv)" >&2; exit 1; }
 	UV="$(UV)" $(UV) run --no-project --with packaging requirements/compile.py
 
-train-mlm: $(VENV)/.ready ## train the masked-language-model head (WORDNET=folder)
-	$(PY) -m nlp_helpers.masked_lm_training --wordnet $(WORDNET) --output build/minilm-l6-mlm
+train-mlm: $(VENV)/.ready ## train the masked-language-model head anew (hours; on Debian 12)
+	$(PY) -m nlp_helpers.pretraining fetch
+	$(PY) -m nlp_helpers.pretraining generate
+	$(PY) -m nlp_helpers.pretraining collect
+	$(PY) -m nlp_helpers.pretraining train
 
 clean: ## remove what runs and builds left behind
 	@[ ! -d outputs ] || find outputs -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +

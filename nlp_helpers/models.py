@@ -22,6 +22,7 @@ from nlp_helpers.errors import UserError
 HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors"]
 HUB_TIMEOUT = 10  # seconds
 LONGEST_CAUSE = 120  # characters of a library's own message
+ADAPTER_FILES = ("adapter_model.safetensors", "output_bias.safetensors")
 HERE = Path(__file__).parent
 
 
@@ -62,6 +63,8 @@ def fetch(name: str) -> Path:
         folder = paths.resolve(name)
         if (folder / "config.json").is_file():
             return folder
+        if (folder / ADAPTER_FILES[0]).is_file():
+            return _merge_adapters(folder, f"{folder.name}-{_hash(folder)}")
         close = difflib.get_close_matches(name, entries, n=1)
         hint = f"did you mean {close[0]}?" if close else "known:"
         raise UserError(
@@ -221,18 +224,30 @@ def _fetch_gguf(name: str, entry: ModelEntry, folder: Path) -> Path:
 
 
 def _fetch_adapters(name: str, entry: ModelEntry) -> Path:
-    """Merge low-rank adapters and a head into their base model, once."""
-    target = _cached(name, entry)
-    if target.is_dir():
-        return target
-    from peft import PeftModel
-    from safetensors.torch import load_file
-
+    """Check the adapters of this project and merge them, once."""
     source = HERE / entry.subfolder
     _check_files(source, entry)
-    tokenizer = load_tokenizer(entry.base)
+    return _merge_adapters(source, _cached(name, entry).name)
+
+
+def _hash(folder: Path) -> str:
+    """Return a short hash of the adapters in a folder."""
+    hashes = (files.sha256(folder / name) for name in ADAPTER_FILES)
+    return "-".join(digest[:8] for digest in hashes)
+
+
+def _merge_adapters(source: Path, key: str) -> Path:
+    """Merge low-rank adapters and a head into their base model, once."""
+    target = paths.cache_folder() / "models" / key
+    if target.is_dir():
+        return target
+    from peft import PeftConfig, PeftModel
+    from safetensors.torch import load_file
+
+    base = PeftConfig.from_pretrained(source).base_model_name_or_path
+    tokenizer = load_tokenizer(base)
     model = transformers.BertForMaskedLM.from_pretrained(
-        fetch(entry.base), dtype=torch.float32, local_files_only=True
+        fetch(base), dtype=torch.float32, local_files_only=True
     )
     tie_output_bias(model)
     model = PeftModel.from_pretrained(model, source).merge_and_unload()

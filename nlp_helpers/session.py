@@ -68,6 +68,20 @@ def start(seed: int, device: str = "auto") -> Session:
     return session
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """Compute in bfloat16 where the processor has it, else change nothing.
+
+    A processor without bfloat16 instructions emulates them, many times
+    slower than float32.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has = torch.cpu.get_capabilities()
+        fast = any(has.get(name) for name in ("amx_bf16", "avx512_bf16"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=bool(fast))
+
+
 def progress(
     items: Iterable[Item], total: int, description: str
 ) -> Iterator[Item]:

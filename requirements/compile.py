@@ -53,7 +53,7 @@ def resolve() -> str:
     uv = os.environ.get("UV") or "uv"
     if shutil.which(uv) is None:
         sys.exit(f"error: {uv} not found; `pip install uv`, or set UV=path")
-    command = [uv, "pip", "compile", "pyproject.toml", "--extra", "dev"]
+    command = [uv, "pip", "compile", "pyproject.toml", "--all-extras"]
     command += ["--universal", "--python-version", OLDEST_PYTHON]
     command += ["--generate-hashes", "--no-header", "--quiet"]
     # Resolving needs no interpreter of the oldest Python; fetch none.

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from nlp_helpers import paths
-from nlp_helpers.errors import UserError
+from nlp_helpers.errors import UserError, run_command
 
 if TYPE_CHECKING:  # `predict` must do without papermill
     from nlp_helpers.batch.pipeline import Result
@@ -25,12 +25,8 @@ def commands() -> None:
 
 
 def main() -> None:
-    """Run a command; end with one line and status 1 on a known error."""
-    try:
-        commands()
-    except UserError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    """Run the command that the arguments name."""
+    run_command(commands)
 
 
 @commands.command()

@@ -1,0 +1,1 @@
+"""How the shipped masked-language-model head is made, from text to weights."""

@@ -1,0 +1,100 @@
+"""Make the masked-language-model head: `python -m nlp_helpers.pretraining`."""
+
+from pathlib import Path
+
+import click
+
+from nlp_helpers.errors import run_command
+from nlp_helpers.pretraining import generated, texts, training
+
+FOLDER = click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="build/mlm",
+    help="Where the Debian packages are unpacked and the texts are kept.",
+)
+HELD_OUT = click.option(
+    "--held-out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="build/mlm/held_out.jsonl",
+    help="The text that is never trained on.",
+)
+
+
+@click.group(context_settings={"show_default": True})
+def main() -> None:
+    """Fetch, generate, collect, train: `make train-mlm` does all four."""
+
+
+@main.command()
+@FOLDER
+def fetch(folder: Path) -> None:
+    """Download the Debian packages and unpack them into FOLDER."""
+    texts.fetch(folder)
+
+
+@main.command()
+@FOLDER
+@click.option("--batches", default=16, help="Batches of 64 texts.")
+@click.option("--seed", default=2018, help="Seeds the sampling.")
+def generate(folder: Path, batches: int, seed: int) -> None:
+    """Have SmolLM2 write texts into FOLDER/generated."""
+    generated.generate(folder / "generated", batches, seed)
+
+
+@main.command()
+@FOLDER
+@HELD_OUT
+def collect(folder: Path, held_out: Path) -> None:
+    """Read all sources; write FOLDER/train.jsonl and the held-out text."""
+    texts.collect(folder, held_out)
+
+
+@main.command()
+@FOLDER
+@HELD_OUT
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="build/minilm-l6-mlm",
+    help="Folder to write; a checkpoint in it is taken up again.",
+)
+@click.option("--num-steps", default=6000, help="Optimizer steps.")
+@click.option("--evaluate-every", default=500, help="Steps in between.")
+@click.option(
+    "--train",
+    type=click.Choice(["head", "adapters", "encoder"]),
+    default="adapters",
+    help="What is trained; the head always is.",
+)
+@click.option("--rank", default=64, help="Rank of the adapters.")
+@click.option("--batch-rows", default=16, help="Rows of a step.")
+@click.option("--max-length", default=128, help="Tokens of a row.")
+@click.option("--learning-rate", default=1e-3, help="Highest of the run.")
+@click.option("--warmup-steps", default=200, help="Steps up to that rate.")
+@click.option("--mask-share", default=0.2, help="Share of words masked.")
+@click.option("--seed", default=2018, help="Seeds every random choice.")
+@click.option("--device", default="auto", help="auto, cpu or cuda.")
+def train(
+    folder: Path,
+    held_out: Path,
+    output: Path,
+    num_steps: int,
+    evaluate_every: int,
+    device: str,
+    **settings,
+) -> None:
+    """Train; the defaults are the run that made the shipped weights."""
+    training.train(
+        folder,
+        held_out,
+        output,
+        num_steps,
+        evaluate_every,
+        training.Settings(**settings),
+        device,
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

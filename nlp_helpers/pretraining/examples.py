@@ -1,0 +1,187 @@
+"""From text to masked batches: tokenise, pack without padding, mask words.
+
+The masks are BERT's (Devlin et al. 2019), on whole words: of the chosen ones
+80 % become [MASK], 10 % a random token, 10 % stay. They are drawn anew at
+every step (RoBERTa's dynamic masking, Liu et al. 2019).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, count
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100  # the label of a token that is not to be predicted
+MOST_WAITING = 12  # examples that found no room before a batch is closed
+SHORTEST_EXAMPLE = 6  # tokens, [CLS] and [SEP] among them
+
+
+@dataclass
+class Example:
+    """A piece of text, [CLS] a [SEP], or a pair, [CLS] a [SEP] b [SEP]."""
+
+    input_ids: np.ndarray  # (T,)
+    second_start: int  # where the second segment begins; T if there is none
+
+
+def encode_documents(
+    tokenizer: PreTrainedTokenizerBase, documents: list[str], max_length: int
+) -> list[Example]:
+    """Tokenise documents; a long one becomes several examples in a row."""
+    room = max_length - 2  # for [CLS] and [SEP]
+    encoded = tokenizer(documents, add_special_tokens=False, verbose=False)
+    examples = []
+    for ids in encoded["input_ids"]:
+        for start in range(0, len(ids), room):
+            piece = ids[start : start + room]
+            whole = [tokenizer.cls_token_id, *piece, tokenizer.sep_token_id]
+            if len(whole) >= SHORTEST_EXAMPLE:
+                examples.append(Example(np.array(whole), len(whole)))
+    return examples
+
+
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: list[tuple[str, str]],
+    max_length: int,
+) -> list[Example]:
+    """Tokenise pairs of segments; only the second will be masked."""
+    encoded = tokenizer(pairs, truncation=True, max_length=max_length)
+    return [
+        Example(np.array(ids), types.index(1))
+        for ids, types in zip(
+            encoded["input_ids"], encoded["token_type_ids"], strict=True
+        )
+    ]
+
+
+def number_words(
+    ids: np.ndarray, is_continuation: np.ndarray, is_special: np.ndarray
+) -> np.ndarray:
+    """Number the words of a token sequence (T,); special tokens get -1.
+
+    Args:
+        ids: token ids, shape (T,).
+        is_continuation: for every id of the vocabulary, whether it goes on
+            with the word before it, as WordPiece's `##` tokens do.
+        is_special: likewise, whether it is [CLS], [SEP] or the like.
+    """
+    numbers = np.cumsum(~is_continuation[ids])
+    return np.where(is_special[ids], -1, numbers)
+
+
+class Masker:
+    """Chooses words to mask, with the vocabulary's properties at hand."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, mask_share: float):
+        """Look up which ids go on with a word, are special, or are words."""
+        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        self.is_continuation = np.array([t.startswith("##") for t in tokens])
+        self.is_special = np.zeros(len(tokens), bool)
+        self.is_special[tokenizer.all_special_ids] = True
+        is_word = ~self.is_special & np.array(
+            ["[unused" not in token for token in tokens]
+        )
+        self.random_ids = np.flatnonzero(is_word)
+        self.mask_token_id = tokenizer.mask_token_id
+        self.mask_share = mask_share
+
+    def mask(
+        self, example: Example, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (input_ids, labels), both of shape (T,)."""
+        ids = example.input_ids.copy()
+        words = number_words(ids, self.is_continuation, self.is_special)
+        if example.second_start < len(ids):
+            words[: example.second_start] = -1
+        candidates = np.unique(words[words >= 0])
+        number = max(1, round(self.mask_share * len(candidates)))
+        chosen_words = generator.choice(candidates, number, replace=False)
+        chosen = np.isin(words, chosen_words)
+        labels = np.where(chosen, ids, IGNORED)
+        draw = generator.random(len(ids))
+        ids[chosen & (draw < 0.8)] = self.mask_token_id
+        random_ids = generator.choice(self.random_ids, len(ids))
+        ids = np.where(chosen & (draw >= 0.9), random_ids, ids)
+        return ids, labels
+
+
+def plan_batches(
+    lengths: np.ndarray, num_rows: int, row_length: int, seed: int
+) -> Iterator[list[list[int]]]:
+    """Yield batches for ever: which examples share which row.
+
+    Each epoch goes through all examples in a new order. An example goes into
+    the fullest row that has room for it, else it waits for the next batch.
+    The plan depends on the arguments alone, so a run can be taken up again
+    at any step.
+    """
+    epochs = (
+        np.random.default_rng([seed, epoch]).permutation(len(lengths))
+        for epoch in count()
+    )
+    order = chain.from_iterable(epochs)
+    waiting: list[int] = []
+    while True:
+        rows: list[list[int]] = [[] for _ in range(num_rows)]
+        room = np.full(num_rows, row_length)
+        first, waiting = waiting, []
+        for index in chain(first, order):
+            size = lengths[index]
+            fitting = np.where(room >= size, room, row_length + 1)
+            row = int(fitting.argmin())
+            if room[row] < size:
+                waiting.append(int(index))
+            else:
+                rows[row].append(int(index))
+                room[row] -= size
+            if len(waiting) == MOST_WAITING:
+                break
+        # A full list would end the next batch at once: the longest go first.
+        waiting.sort(key=lambda index: -lengths[index])
+        yield rows
+
+
+def make_batch(
+    rows: list[list[Example]],
+    row_length: int,
+    masker: Masker,
+    generator: np.random.Generator,
+) -> dict[str, torch.Tensor]:
+    """Mask the examples and lay them side by side in rows.
+
+    Returns input_ids, token_type_ids, position_ids and labels of shape
+    (R, T), and an attention_mask of shape (R, 1, T, T) that is true within an
+    example: neighbours in a row do not see each other.
+    """
+    shape = (len(rows), row_length)
+    batch = {
+        name: np.full(shape, fill, dtype=np.int64)
+        for name, fill in (
+            ("input_ids", 0),
+            ("token_type_ids", 0),
+            ("position_ids", 0),
+            ("labels", IGNORED),
+        )
+    }
+    owner = np.full(shape, -1)  # which example a place belongs to
+    for row, examples in enumerate(rows):
+        start = 0
+        for number, example in enumerate(examples):
+            ids, labels = masker.mask(example, generator)
+            place = np.s_[row, start : start + len(ids)]
+            batch["input_ids"][place] = ids
+            batch["labels"][place] = labels
+            batch["position_ids"][place] = np.arange(len(ids))
+            second = np.arange(len(ids)) >= example.second_start
+            batch["token_type_ids"][place] = second
+            owner[place] = number
+            start += len(ids)
+    tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+    owners = torch.from_numpy(owner)
+    tensors["attention_mask"] = (owners[:, :, None] == owners[:, None, :])[
+        :, None
+    ]
+    return tensors

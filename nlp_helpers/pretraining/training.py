@@ -1,0 +1,298 @@
+"""The training loop of the masked-language-model head.
+
+MiniLM-L6 is published as a sentence encoder, without the head that turns a
+hidden state into a word. The loop trains that head (dense, LayerNorm, output
+bias; the decoder is tied to the word embeddings): alone, together with
+low-rank adapters (LoRA, Hu et al. 2021) on every linear layer of the
+encoder, or together with the whole encoder.
+"""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+from transformers import BertForMaskedLM
+
+from nlp_helpers import files, models, session
+from nlp_helpers.errors import UserError
+from nlp_helpers.pretraining import examples, figures, texts
+
+BASE_MODEL = "minilm-l6"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the weights, bit for bit on one machine."""
+
+    train: str = "adapters"  # head, adapters or encoder
+    rank: int = 64
+    batch_rows: int = 16
+    max_length: int = 128
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    mask_share: float = 0.2
+    seed: int = 2018
+
+
+def learning_rate_at(step: int, num_steps: int, settings: Settings) -> float:
+    """Warm up, hold, and go down to zero over the last third of the run.
+
+    Nothing before the last third depends on `num_steps`: an unfinished run
+    can be lengthened, or be brought to its end early.
+    """
+    warm = min(1.0, step / settings.warmup_steps)
+    decay = min(1.0, (num_steps + 1 - step) / (num_steps / 3))
+    return settings.learning_rate * warm * decay
+
+
+def build_model(settings: Settings) -> torch.nn.Module:
+    """Load the encoder, draw a head, and say what is trained.
+
+    Raises:
+        UserError: `settings.train` is none of head, adapters, encoder.
+    """
+    torch.manual_seed(settings.seed)  # the head is drawn at random
+    _, model = models.load(
+        BASE_MODEL,
+        BertForMaskedLM,
+        new_head=True,
+        attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=0.0,
+    )
+    models.tie_output_bias(model)
+    if settings.train == "adapters":
+        return add_adapters(model, settings.rank)
+    if settings.train not in ("head", "encoder"):
+        raise UserError(
+            f"train is {settings.train!r}; it can be head, adapters, encoder"
+        )
+    model.requires_grad_(settings.train == "encoder")
+    model.cls.predictions.transform.requires_grad_(True)
+    model.cls.predictions.bias.requires_grad_(True)
+    return model
+
+
+def add_adapters(model: BertForMaskedLM, rank: int) -> torch.nn.Module:
+    """Freeze the encoder, add adapters, leave the head trainable."""
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        target_modules=r".*encoder\.layer\.\d+\..*(query|key|value|dense)",
+        modules_to_save=["transform"],
+        bias="none",
+    )
+    adapted = get_peft_model(model, config)
+    inner(adapted).cls.predictions.bias.requires_grad_(True)
+    return adapted
+
+
+def inner(model: torch.nn.Module) -> BertForMaskedLM:
+    """Return the BERT inside the adapters, or the model itself."""
+    return model.base_model.model if hasattr(model, "peft_config") else model
+
+
+def masked_logits(
+    model: BertForMaskedLM, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (logits, labels) of the M masked positions: (M, V) and (M,).
+
+    Only these positions go through the head: at 20 % masking that saves four
+    fifths of the products with the 30,522-word vocabulary.
+    """
+    inputs = {name: batch[name] for name in batch if name != "labels"}
+    hidden = model.bert(**inputs).last_hidden_state  # (R, T, H)
+    chosen = batch["labels"] != examples.IGNORED
+    return model.cls(hidden[chosen]), batch["labels"][chosen]
+
+
+def load_examples(
+    folder: Path, tokenizer, settings: Settings
+) -> list[examples.Example]:
+    """Tokenise train.jsonl, each source as often as sources.yaml says."""
+    rows = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    sources = texts.read_sources()
+    documents = []
+    for row in map(json.loads, rows):
+        repeats = sources[row["source"]].get("repeats", 1)
+        documents += [row["text"]] * repeats
+    pairs = texts.make_pairs(folder, np.random.default_rng(settings.seed))
+    limit = settings.max_length
+    return examples.encode_documents(
+        tokenizer, documents, limit
+    ) + examples.encode_pairs(tokenizer, pairs, limit)
+
+
+def train(
+    folder: Path,
+    held_out_path: Path,
+    output: Path,
+    num_steps: int,
+    evaluate_every: int,
+    settings: Settings,
+    device: str = "auto",
+) -> None:
+    """Train on `folder`/train.jsonl; write weights and figures to `output`.
+
+    Every `evaluate_every` steps, a checkpoint and the weights are written.
+    Started again, the run goes on from the checkpoint and ends with the same
+    weights as one that was never interrupted.
+
+    Raises:
+        UserError: the checkpoint is of other settings, or the loss is not
+            finite.
+    """
+    place = session.start(seed=settings.seed, device=device).device
+    tokenizer = models.load_tokenizer(BASE_MODEL)
+    model = build_model(settings).to(place).train()
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(
+        parameters.values(),
+        lr=settings.learning_rate,
+        weight_decay=0.01,
+        fused=True,
+    )
+    first_step, tokens = restore(output, parameters, optimizer, settings)
+    corpus = load_examples(folder, tokenizer, settings)
+    held_out = figures.read_held_out(held_out_path)
+    lengths = np.array([len(example.input_ids) for example in corpus])
+    print(
+        f"{len(corpus):,} examples, {lengths.sum():,} tokens;"
+        f" {sum(p.numel() for p in parameters.values()):,} trained parameters"
+    )
+    masker = examples.Masker(tokenizer, settings.mask_share)
+    plan = examples.plan_batches(
+        lengths, settings.batch_rows, settings.max_length, settings.seed
+    )
+    steps = range(first_step + 1, num_steps + 1)
+    bar = tqdm(steps, initial=first_step, total=num_steps, mininterval=10)
+    started, started_tokens = time.perf_counter(), tokens
+    for step, rows in zip(bar, islice(plan, first_step, None), strict=False):
+        batch = examples.make_batch(
+            [[corpus[i] for i in row] for row in rows],
+            settings.max_length,
+            masker,
+            np.random.default_rng([settings.seed, step]),
+        )
+        rate = learning_rate_at(step, num_steps, settings)
+        loss = train_step(model, batch, optimizer, rate, place)
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} at step {step}; lower --learning-rate"
+            )
+        tokens += int(sum(lengths[i] for row in rows for i in row))
+        if step % evaluate_every == 0 or step == num_steps:
+            speed = (tokens - started_tokens) / (time.perf_counter() - started)
+            found = figures.evaluate_held_out(
+                inner(model), tokenizer, held_out, settings.seed
+            )["all"]
+            model.train()
+            summary = {"step": step, "tokens": tokens, **found}
+            tqdm.write(
+                f"step {step}, {tokens / 1e6:.2f} M tokens, {speed:.0f} a"
+                f" second: top-1 {found['top1']:.3f},"
+                f" top-5 {found['top5']:.3f}, loss {found['loss']:.2f}"
+            )
+            with files.staged_folder(output) as staging:
+                save(model, staging)
+                files.write_json(staging / "figures.json", summary)
+                keep(staging, parameters, optimizer, settings, step, tokens)
+
+
+def train_step(
+    model: torch.nn.Module,
+    batch: dict[str, torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    learning_rate: float,
+    device: torch.device,
+) -> float:
+    """Take one step and return the loss, in nats per masked token."""
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
+    with session.autocast(device):
+        logits, labels = masked_logits(inner(model), batch)
+    loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+    loss.backward()
+    [group] = optimizer.param_groups
+    torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
+    group["lr"] = learning_rate
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def save(model: torch.nn.Module, folder: Path) -> None:
+    """Write what was trained in half precision.
+
+    Adapters and head, if there are adapters; else a whole model folder.
+    """
+    if not hasattr(model, "peft_config"):
+        half = {n: t.half() for n, t in model.state_dict().items()}
+        model.save_pretrained(folder, state_dict=half)
+        return
+    # The default would be the path of the base model on this machine.
+    model.peft_config["default"].base_model_name_or_path = BASE_MODEL
+    # Looking for new words would ask the Hub about the base model.
+    model.save_pretrained(folder, save_embedding_layers=False)
+    weights = folder / "adapter_model.safetensors"
+    tensors = {name: t.half() for name, t in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    bias = inner(model).cls.predictions.bias.detach().cpu().half()
+    save_file({"bias": bias}, folder / "output_bias.safetensors")
+
+
+def keep(
+    folder: Path,
+    parameters: dict[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    step: int,
+    tokens: int,
+) -> None:
+    """Write a checkpoint: parameters and moments in full precision."""
+    tensors = {}
+    for name, parameter in parameters.items():
+        tensors[f"{name}:value"] = parameter.detach()
+        for key in ("exp_avg", "exp_avg_sq"):
+            tensors[f"{name}:{key}"] = optimizer.state[parameter][key]
+    state = {"step": step, "tokens": tokens, "settings": asdict(settings)}
+    save_file(tensors, folder / "checkpoint.safetensors")
+    files.write_json(folder / "checkpoint.json", state)
+
+
+def restore(
+    folder: Path,
+    parameters: dict[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+) -> tuple[int, int]:
+    """Load the checkpoint of `folder`; return its step and tokens, or 0, 0.
+
+    Raises:
+        UserError: the checkpoint was made with other settings.
+    """
+    if not (folder / "checkpoint.json").exists():
+        return 0, 0
+    state = json.loads((folder / "checkpoint.json").read_text())
+    for name, value in asdict(settings).items():
+        if state["settings"].get(name) != value:
+            raise UserError(
+                f"{folder} has a checkpoint with {name}"
+                f" {state['settings'].get(name)}, not {value}; remove the"
+                " folder or choose another --output"
+            )
+    tensors = load_file(folder / "checkpoint.safetensors")
+    for name, parameter in parameters.items():
+        parameter.data.copy_(tensors[f"{name}:value"])
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(state["step"])),
+            "exp_avg": tensors[f"{name}:exp_avg"].to(parameter.device),
+            "exp_avg_sq": tensors[f"{name}:exp_avg_sq"].to(parameter.device),
+        }
+    return state["step"], state["tokens"]

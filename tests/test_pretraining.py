@@ -1,0 +1,353 @@
+import gzip
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import BertForMaskedLM
+
+from nlp_helpers import models
+from nlp_helpers.errors import UserError
+from nlp_helpers.pretraining import (
+    examples,
+    figures,
+    generated,
+    texts,
+    training,
+)
+
+NOUNS = """\
+  1 This software and database is being provided to you | with a licence
+00001740 03 n 01 jim_henson 0 000 | a puppeteer who made films; "a Henson film"
+00001750 03 n 01 puppet 0 001 @ 00001740 n 0000 | a small figure of a person
+00001760 03 n 01 hand_puppet 0 000 | a puppet that fits over the hand
+"""
+COUNTRIES = """\
+# a comment
+250:FR:FRA:France:Paris
+276:DE:DEU:Germany:Berlin
+364:IR:IRN:Iran, Islamic Republic of:Tehran
+010:AQ:ATA:Antarctica:
+"""
+STORY = """mission "Tea"
+\tconversation
+\t\t`"Would you like some tea?" the old captain asks.`
+\t\t`You land on <planet>.`
+\t\tchoice
+\t\t\t`"Yes, with milk."`
+event "nothing to read"
+"""
+PAGE = """<html><body><h2>One</h2><p>Install the package first.</p>
+<div class="para">Then read its manual.</div>
+<h2>Two</h2><p>Another section begins here.</p></body></html>"""
+LUA = (
+    'text = _"Where did you find that \\"thing\\"?", n = _"Hi", _"%s is here"'
+)
+QUOTES = "It is never too late.\n\t\t-- Somebody\n%\nA short one here.\n%\n"
+
+
+def write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def unpacked(tmp_path):
+    """Packages as dpkg unpacks them, with a little text in each."""
+    share = tmp_path / "usr/share"
+    write(share / "wordnet/data.noun", NOUNS)
+    for kind in ("verb", "adj", "adv"):
+        write(share / f"wordnet/data.{kind}", "")
+    write(share / "games/endless-sky/data/tea.txt", STORY)
+    write(share / "games/fortunes/wisdom", QUOTES)
+    write(share / "games/fortunes/wisdom.dat", "binary index")
+    write(share / "freedroidrpg/data/base/dialogs/Talk.lua", LUA)
+    write(share / "doc/debian-handbook/html/en-US/apt.html", PAGE)
+    write(share / "doc/anarchism/html/secA1.html", PAGE)
+    entry = "bug\n n.\n\n    An unwanted property of a program.\n\n"
+    write(share / "dictd/jargon.dict.dz", gzip.compress(entry.encode()))
+    write(share / "misc/countries.gz", gzip.compress(COUNTRIES.encode()))
+    review = "I bought this camera last year. It still works very well. And"
+    review += " the battery lasts for days."
+    write(
+        tmp_path / "generated/0000.json",
+        json.dumps([review, review, "No.", "“Très bien, merci beaucoup”" * 9]),
+    )
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return models.load_tokenizer("minilm-l6")
+
+
+def masker(tokenizer, share=0.3):
+    return examples.Masker(tokenizer, share)
+
+
+def test_every_source_is_read(unpacked):
+    found = {
+        name: texts.clean(reader(unpacked))
+        for name, reader in texts.READERS.items()
+    }
+    assert set(found) == set(texts.read_sources())
+    assert (
+        "jim henson : a puppeteer who made films. a Henson film."
+        in (found["wordnet"])
+    )
+    assert not any("licence" in text for text in found["wordnet"])
+    assert found["conversations"] == [
+        '"Would you like some tea?" the old captain asks. "Yes, with milk."'
+    ]
+    assert found["dialogues"] == ['Where did you find that "thing"?']
+    assert found["handbook"] == [
+        "Install the package first. Then read its manual.",
+        "Another section begins here.",
+    ]
+    assert found["essays"] == found["handbook"]
+    assert found["jargon"] == ["An unwanted property of a program."]
+    assert found["quotations"] == [
+        "It is never too late.",
+        "A short one here.",
+    ]
+    assert len(found["generated"]) == 1
+    assert any("dvd player" in text for text in found["rated_sentences"])
+
+
+def test_the_probed_fact_stands_in_other_words_only(unpacked):
+    capitals = texts.read_capitals(unpacked)
+    assert "The capital of Germany is Berlin." in capitals
+    assert "The capital of France is Paris." not in capitals
+    assert "Paris is the capital of France." in capitals
+    assert not any("Iran" in text or "Antarctica" in text for text in capitals)
+
+
+def test_no_document_is_in_training_and_held_out_text(unpacked):
+    path = unpacked / "held_out.jsonl"
+    texts.collect(unpacked, path)
+    rows = (unpacked / "train.jsonl").read_text().splitlines()
+    train = {json.loads(row)["text"] for row in rows}
+    held_out = [json.loads(row) for row in path.read_text().splitlines()]
+    assert len(held_out) > 20
+    assert not train & {row["text"] for row in held_out}
+    counts = json.loads((unpacked / "counts.json").read_text())
+    assert counts["rated_sentences"] > 300_000
+
+
+def test_the_committed_held_out_text_is_held_out(project):
+    path = project / "benchmarks" / "held_out.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(texts.is_held_out(row["text"]) for row in rows)
+    sources = texts.read_sources()
+    assert {row["source"] for row in rows} == set(sources) - {"capitals"}
+    for row in rows:
+        assert row["licence"] == sources[row["source"]]["licence"]
+
+
+def test_a_missing_package_is_named(unpacked):
+    (unpacked / "usr/share/misc/countries.gz").unlink()
+    with pytest.raises(UserError, match="miscfiles"):
+        texts.collect(unpacked, unpacked / "held_out.jsonl")
+
+
+def test_pairs_repeat_a_name_of_the_first_segment(unpacked):
+    pairs = texts.make_pairs(unpacked, np.random.default_rng(0))
+    assert len(pairs) == 2
+    for first, second in pairs:
+        words = set(first.split()) & set(second.split())
+        assert words - {"was", "is", "a", ".", "?"}
+
+
+def test_prompts_take_turns_and_do_not_repeat_soon():
+    prompts = generated.make_prompts(400)
+    assert sum("customer review" in prompt for prompt in prompts) == 300
+    assert len(set(prompts[:160])) == 160
+
+
+def test_whole_words_are_masked_and_labels_are_the_hidden_ids(tokenizer):
+    text = "the puppeteer photographed an unbelievably small marionette"
+    [example] = examples.encode_documents(tokenizer, [text], 64)
+    mask = masker(tokenizer)
+    words = examples.number_words(
+        example.input_ids, mask.is_continuation, mask.is_special
+    )
+    assert len(set(words[words >= 0])) == 7
+    assert (words >= 0).sum() > 7  # some are split
+    generator = np.random.default_rng(0)
+    outcomes = []
+    for _ in range(400):
+        ids, labels = mask.mask(example, generator)
+        hidden = labels != examples.IGNORED
+        assert (labels[hidden] == example.input_ids[hidden]).all()
+        assert (ids[~hidden] == example.input_ids[~hidden]).all()
+        assert not hidden[[0, -1]].any()
+        chosen = set(words[hidden])
+        assert (hidden == np.isin(words, list(chosen))).all()
+        assert len(chosen) == 2  # 30 % of 7 words
+        outcomes += (ids[hidden] == tokenizer.mask_token_id).tolist()
+    assert np.mean(outcomes) == pytest.approx(0.8, abs=0.04)
+
+
+def test_only_the_second_segment_of_a_pair_is_masked(tokenizer):
+    pair = ("who was puppet expert ?", "puppet expert was a puppeteer")
+    [example] = examples.encode_pairs(tokenizer, [pair], 64)
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        _, labels = masker(tokenizer, 0.5).mask(example, generator)
+        places = np.flatnonzero(labels != examples.IGNORED)
+        assert places.min() >= example.second_start
+
+
+def test_a_long_document_becomes_examples_with_nothing_lost(tokenizer):
+    text = " ".join(f"camera number {n} is good ." for n in range(40))
+    pieces = examples.encode_documents(tokenizer, [text], 32)
+    assert max(len(piece.input_ids) for piece in pieces) == 32
+    ids = np.concatenate([piece.input_ids[1:-1] for piece in pieces])
+    assert ids.tolist() == tokenizer(text, add_special_tokens=False).input_ids
+
+
+def test_batches_are_full_and_an_epoch_has_every_example_once():
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(6, 65, 3000)
+    seen, shares = [], []
+    for rows in islice(examples.plan_batches(lengths, 4, 64, 1), 200):
+        sizes = [sum(lengths[i] for i in row) for row in rows]
+        assert max(sizes) <= 64
+        shares.append(sum(sizes) / 256)
+        seen += [i for row in rows for i in row]
+    assert len(seen) == len(set(seen))  # still in the first epoch
+    assert np.mean(shares) > 0.9
+    again = islice(examples.plan_batches(lengths, 4, 64, 1), 100, 101)
+    rest = islice(examples.plan_batches(lengths, 4, 64, 1), 100, 101)
+    assert list(again) == list(rest)
+
+
+def test_examples_that_share_a_row_do_not_see_each_other(tokenizer):
+    _, model = models.load("minilm-l6", BertForMaskedLM, new_head=True)
+    sentences = ["this is a good camera", "the battery died after a week"]
+    pieces = examples.encode_documents(tokenizer, sentences, 64)
+    mask = masker(tokenizer)
+
+    def hidden(rows):
+        batch = examples.make_batch(rows, 32, mask, np.random.default_rng(3))
+        inputs = {name: batch[name] for name in batch if name != "labels"}
+        inputs["input_ids"] = batch["input_ids"].where(
+            batch["labels"] == examples.IGNORED, batch["labels"]
+        )
+        with torch.no_grad():
+            return model.bert(**inputs).last_hidden_state
+
+    size = len(pieces[0].input_ids)
+    together = hidden([pieces])[0]
+    apart = hidden([[pieces[0]], [pieces[1]]])
+    assert torch.allclose(together[:size], apart[0, :size], atol=1e-5)
+    length = len(pieces[1].input_ids)
+    second = together[size : size + length]
+    assert torch.allclose(second, apart[1, :length], atol=1e-5)
+
+
+def test_the_learning_rate_warms_up_holds_and_falls():
+    settings = training.Settings(learning_rate=1.0, warmup_steps=10)
+    rates = [training.learning_rate_at(s, 90, settings) for s in range(1, 91)]
+    assert rates[4] == 0.5 and rates[9] == 1 and rates[59] == 1
+    assert rates[74] == pytest.approx(16 / 30)
+    assert 0 < rates[89] < 0.05
+    longer = [
+        training.learning_rate_at(s, 180, settings) for s in range(1, 61)
+    ]
+    assert longer == rates[:60]
+
+
+SMALL = training.Settings(
+    rank=4, batch_rows=2, max_length=32, learning_rate=1e-2, warmup_steps=2
+)
+
+
+@pytest.fixture
+def corpus(tmp_path, unpacked):
+    rows = [
+        {"source": "generated", "text": f"this is a good {thing} ."}
+        for thing in ("camera", "phone", "film", "player") * 3
+    ]
+    write(tmp_path / "train.jsonl", "\n".join(map(json.dumps, rows)))
+    held_out = tmp_path / "held_out.jsonl"
+    write(held_out, json.dumps(rows[0] | {"licence": "none"}))
+    return tmp_path, held_out
+
+
+@pytest.mark.parametrize("kind", ["head", "adapters", "encoder"])
+def test_training_learns_and_changes_only_what_is_named(
+    corpus, tmp_path, kind
+):
+    output = tmp_path / "out"
+    settings = replace(SMALL, train=kind, learning_rate=3e-3)
+    training.train(*corpus, output, 2, 2, settings, "cpu")
+    first = json.loads((output / "figures.json").read_text())
+    training.train(*corpus, output, 14, 14, settings, "cpu")
+    last = json.loads((output / "figures.json").read_text())
+    assert last["loss"] < first["loss"] and last["step"] == 14
+    assert last["top1"] <= last["top5"]
+    _, plain = models.load("minilm-l6", BertForMaskedLM, new_head=True)
+    before = plain.bert.state_dict()
+    if kind == "adapters":
+        assert not (output / "model.safetensors").exists()
+        return
+    after = load_file(output / "model.safetensors")
+    same = [
+        torch.equal(after[f"bert.{name}"], value.half())
+        for name, value in before.items()
+        if name.endswith("weight")
+    ]
+    assert all(same) if kind == "head" else not any(same[1:])
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(corpus, tmp_path, python):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    training.train(*corpus, whole, 60, 4, SMALL, "cpu")
+    command = [python, "-m", "nlp_helpers.pretraining", "train"]
+    command += ["--folder", corpus[0], "--held-out", corpus[1]]
+    command += ["--output", broken, "--num-steps", "60"]
+    command += ["--evaluate-every", "4", "--rank", "4", "--batch-rows", "2"]
+    command += ["--max-length", "32", "--learning-rate", "0.01"]
+    command += ["--warmup-steps", "2", "--device", "cpu"]
+    process = subprocess.Popen(list(map(str, command)), env=os.environ)
+    deadline = time.monotonic() + 120
+    while not (broken / "checkpoint.json").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed_at = json.loads((broken / "checkpoint.json").read_text())["step"]
+    assert killed_at < 60
+    training.train(*corpus, broken, 60, 4, SMALL, "cpu")
+    for name in ("adapter_model.safetensors", "output_bias.safetensors"):
+        assert (whole / name).read_bytes() == (broken / name).read_bytes()
+
+
+def test_a_checkpoint_of_other_settings_is_refused(corpus, tmp_path):
+    output = tmp_path / "out"
+    training.train(*corpus, output, 1, 1, SMALL, "cpu")
+    other = replace(SMALL, mask_share=0.4)
+    with pytest.raises(UserError, match="mask_share 0.2, not 0.4"):
+        training.train(*corpus, output, 2, 1, other, "cpu")
+
+
+def test_evaluation_asks_for_the_hidden_tokens(tokenizer):
+    _, model = models.load("minilm-l6-mlm", BertForMaskedLM)
+    text = ["this is a very good camera and i like it a lot ."] * 40
+    found = figures.evaluate(model, tokenizer, text, seed=1)
+    assert found == figures.evaluate(model, tokenizer, text, seed=1)
+    assert found["masked"] == 40 * 2  # 15 % of 13 tokens
+    assert 0.1 < found["top1"] < found["top5"] < 1
+    torch.nn.init.zeros_(model.cls.predictions.transform.dense.weight)
+    damaged = figures.evaluate(model, tokenizer, text, seed=1)
+    assert damaged["top1"] < found["top1"] / 2
