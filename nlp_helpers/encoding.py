@@ -4,10 +4,13 @@ A shard is a Parquet file with the columns `input_ids` (a list of unsigned
 integers, as long as the text is) and `label`. Nothing is padded on disk.
 """
 
+import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +18,9 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from nlp_helpers import files
+from nlp_helpers import files, models, session, tokenising
+from nlp_helpers.engine import run
 from nlp_helpers.errors import UserError
-
-ROWS_PER_SHARD = 1000
 
 
 @dataclass(frozen=True)
@@ -48,41 +50,100 @@ def encode(
 
 
 def write_shards(
-    folder: Path,
-    splits: dict[str, tuple[Sequence[Sequence[int]], Sequence[int]]],
+    splits: Path,
+    target: Path,
     tokenizer_name: str,
     max_length: int,
-) -> None:
-    """Write all splits into `folder`, which appears whole or not at all.
+    backend: str = "tokenizers",
+    engine: str = "local",
+    num_workers: int = 0,
+) -> dict[str, Any]:
+    """Tokenise the files of `splits`, one shard for each of their row groups.
+
+    The shards are the same bytes whatever the back end, the engine and the
+    number of workers. Interrupted, the call goes on with the shards that are
+    missing; finished, it does nothing until its input changes.
 
     Args:
-        folder: replaced if it exists.
-        splits: name -> (token ids of each text, label of each text).
+        splits: the folder that `splitting.split` wrote.
+        target: replaced if it exists; it appears whole or not at all.
         tokenizer_name: recorded, so that a model with another vocabulary is
             refused later.
-        max_length: recorded as well.
+        max_length: tokens of a text, [CLS] and [SEP] included.
+        backend: see `tokenising`.
+        engine: see `engine.run`.
+        num_workers: see `engine.run`.
+
+    Returns:
+        What shards.json says: `tokenizer`, `max_length`, `rows` of each split
+        and `lengths`, how many texts of it have 0, 1, 2, ... tokens.
+
+    Raises:
+        UserError: a back end or an engine is unknown or cannot be used.
     """
-    schema = pa.schema(
-        [("input_ids", pa.list_(pa.uint32())), ("label", pa.uint8())]
-    )
-    with files.staged_folder(folder) as staging:
-        for split, (input_ids, labels) in splits.items():
-            for start in range(0, len(labels), ROWS_PER_SHARD):
-                rows = slice(start, start + ROWS_PER_SHARD)
-                columns = {
-                    "input_ids": input_ids[rows],
-                    "label": list(labels[rows]),
-                }
-                name = f"{split}-{start // ROWS_PER_SHARD:05d}.parquet"
-                pq.write_table(pa.table(columns, schema), staging / name)
-        description = {
-            "tokenizer": tokenizer_name,
-            "max_length": max_length,
-            "rows": {
-                name: len(labels) for name, (_, labels) in splits.items()
-            },
-        }
-        files.write_json(staging / "shards.json", description)
+    tokenizer = models.load_tokenizer(tokenizer_name)
+    sources = sorted(splits.glob("*.parquet"))
+    description = {
+        "tokenizer": tokenizer_name,
+        "max_length": max_length,
+        "sha256": {path.name: files.sha256(path) for path in sources},
+    }
+    if (done := _finished(target, description)) is not None:
+        return done
+    work = _work_folder(target, description)
+    tokenizer_file = str(work / "tokenizer.json")
+    tokenizer.backend_tokenizer.save(tokenizer_file)
+    if backend != "tokenizers":
+        sample = pq.ParquetFile(sources[0]).read_row_group(0, ["text"])["text"]
+        sample = sample.slice(0, tokenising.PROVED_TEXTS).to_pylist()
+        tokenising.prove(backend, tokenizer_file, max_length, sample)
+    tasks = [
+        (
+            path,
+            group,
+            work / f"{path.stem}-{group:05d}.parquet",
+            tokenizer_file,
+            max_length,
+            backend,
+            len(tokenizer),
+        )
+        for path in sources
+        for group in range(pq.ParquetFile(path).num_row_groups)
+    ]
+    lengths = {path.stem: np.zeros(max_length + 1, int) for path in sources}
+    results = run(tokenising.tokenise_group, tasks, engine, num_workers)
+    for number, found in session.progress(results, len(tasks), "shards"):
+        lengths[tasks[number][0].stem] += found
+    description |= {
+        "rows": {name: int(counts.sum()) for name, counts in lengths.items()},
+        "lengths": {name: c.tolist() for name, c in lengths.items()},
+    }
+    files.write_json(work / "shards.json", description)
+    files.replace_folder(work, target)
+    return description
+
+
+def _finished(
+    target: Path, description: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return what shards.json says if it is of the same input, else None."""
+    path = target / "shards.json"
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    same = all(found.get(key) == value for key, value in description.items())
+    return found if same else None
+
+
+def _work_folder(target: Path, description: dict[str, Any]) -> Path:
+    """Return the folder where these shards, and no others, are made."""
+    key = hashlib.sha256(json.dumps(description).encode()).hexdigest()[:12]
+    work = target.with_name(f".{target.name}-{key}")
+    for old in target.parent.glob(f".{target.name}-*"):
+        if old != work:
+            shutil.rmtree(old)  # of an input that is no more
+    work.mkdir(parents=True, exist_ok=True)
+    return work
 
 
 def read_shards(folder: Path, split: str, tokenizer_name: str) -> TokenSet:

@@ -27,13 +27,18 @@ def staged_folder(target: Path) -> Iterator[Path]:
     staging.chmod(0o755)
     try:
         yield staging
-        old = staging.with_name(f"{staging.name}-old")
-        if target.exists():
-            target.rename(old)
-        staging.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        replace_folder(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def replace_folder(staging: Path, target: Path) -> None:
+    """Rename `staging` to `target`; an older `target` is replaced."""
+    old = staging.with_name(f"{staging.name}-old")
+    if target.exists():
+        target.rename(old)
+    staging.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

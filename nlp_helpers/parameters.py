@@ -65,13 +65,30 @@ class MaskedBert(Common):
 class AmazonPreprocessing(Common):
     """04_amazon_preprocessing."""
 
-    review_source: Text = Field(description="name in reviews.yaml")
+    review_source: Text = Field(
+        description="name in reviews.yaml, or a folder of review files"
+    )
     categories: list[Text] = Field(description="of that source; [] means all")
     sample_per_category: int = Field(ge=0, description="0 keeps all reviews")
+    max_bad_share: float = Field(
+        ge=0, le=1, description="of a file's records, before the run stops"
+    )
+    group_by: Literal["review", "product", "reviewer", "none"] = Field(
+        description="what stays on one side of the split"
+    )
     max_length: int = Field(
         ge=3, le=512, description="tokens of a review; BERT reads 512"
     )
-    test_size: float = Field(ge=0.05, le=0.5, description="validation share")
+    test_size: float = Field(ge=0.01, le=0.5, description="validation share")
+    tokenizer_backend: Literal["tokenizers", "tokie"] = Field(
+        description="tokie is faster, and proves itself on a sample first"
+    )
+    engine: Literal["local", "ray"] = Field(
+        description="ray works on the cluster that RAY_ADDRESS names"
+    )
+    num_workers: int = Field(
+        ge=0, description="processes of the local engine; 0 is this one"
+    )
 
 
 class BertFineTuning(Common):

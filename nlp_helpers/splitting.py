@@ -1,0 +1,250 @@
+"""Remove duplicates, draw a sample, and split without leaks.
+
+DuckDB decides on keys of a few bytes a row; the texts themselves are copied
+batch by batch, so memory stays flat whatever the number of reviews.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nlp_helpers import files, reading
+from nlp_helpers.errors import UserError
+
+SPLITS = ("train", "validation")
+ROWS_PER_GROUP = 4096  # of a Parquet file; one group becomes one token shard
+FEW_GROUPS = 20_000
+MOST_ATTEMPTS = 30
+# What must stay on one side of the split. Reviews of the published files have
+# no name of their own: a reviewer reviews a product once.
+GROUPS = {
+    "review": "coalesce(review, reviewer || ' on ' || product)",
+    "product": "product",
+    "reviewer": "reviewer",
+    "none": "NULL",
+}
+# Texts that differ only in case and white space are the same.
+NORMALISED = "lower(text)"
+for space in (" ", "\n", "\t", "\r"):
+    NORMALISED = f"replace({NORMALISED}, chr({ord(space)}), '')"
+
+
+def split(
+    parts: Path,
+    target: Path,
+    *,
+    group_by: str = "review",
+    test_size: float = 0.2,
+    sample_per_category: int = 0,
+    seed: int = 0,
+) -> dict[str, int]:
+    """Write `target`/train.parquet and validation.parquet.
+
+    The first of equal texts stays. Then `sample_per_category` rows are drawn
+    by a hash of seed and text, so that the same rows come whatever files they
+    stand in. Then groups are put in the order of their class shares, and
+    every n-th of them is held out (systematic sampling): training and
+    validation have the same share of each class, and no group on both sides.
+
+    Args:
+        parts: the folder that `reading.read` wrote.
+        target: replaced if it exists; it appears whole or not at all.
+        group_by: review, product, reviewer or none.
+        test_size: share of the groups held out for validation.
+        sample_per_category: 0 keeps all rows.
+        seed: decides the sample and the split.
+
+    Returns:
+        Rows by what became of them: duplicates, not sampled, train,
+        validation. They add up to the rows read.
+
+    Raises:
+        UserError: `group_by` is unknown, or a side of the split is empty.
+    """
+    if group_by not in GROUPS:
+        raise UserError(
+            f"group_by is {group_by!r}; it can be {', '.join(GROUPS)}"
+        )
+    paths = sorted(parts.glob("*.parquet"))
+    with files.staged_folder(target) as staging:
+        connection = reading.connect()
+        connection.execute(f"SET temp_directory = '{staging}/temporary'")
+        counts = _decide(
+            connection, paths, group_by, test_size, sample_per_category, seed
+        )
+        for name in SPLITS:
+            if not counts[name]:
+                raise UserError(
+                    f"no review is left for {name}: {counts}; give more"
+                    " reviews, or another test_size or group_by"
+                )
+        _write(connection, paths, staging)
+        connection.close()
+    return counts
+
+
+def _decide(
+    connection: duckdb.DuckDBPyConnection,
+    paths: list[Path],
+    group_by: str,
+    test_size: float,
+    sample_per_category: int,
+    seed: int,
+) -> dict[str, int]:
+    """Make the table `decided` (part, place, held_out); count the rows."""
+    names = [str(path) for path in paths]
+    group = f"coalesce({GROUPS[group_by]}, filename || ' ' || place)"
+    # A part has far fewer than 2 ** 40 rows: `position` orders all rows.
+    connection.execute(
+        f"""
+        CREATE TABLE keys AS SELECT
+            ((list_position($names, filename) - 1)::BIGINT << 40) | place
+                AS position,
+            category, label,
+            md5_number_lower({NORMALISED}) AS text_key,
+            md5_number_lower({group}) AS group_key
+        FROM (SELECT *, file_row_number AS place FROM read_parquet(
+            $names, filename = true, file_row_number = true))
+        """,
+        {"names": names},
+    )
+    connection.execute(
+        """
+        CREATE TABLE uniques AS SELECT keys.* FROM keys SEMI JOIN (
+            SELECT min(position) AS position FROM keys GROUP BY text_key)
+        USING (position)
+        """
+    )
+    place_in_draw = f"""row_number() OVER (PARTITION BY category
+        ORDER BY md5_number_lower('{seed}:' || text_key))"""
+    drawn = f"QUALIFY {place_in_draw} <= {sample_per_category}"
+    connection.execute(
+        "CREATE VIEW sampled AS FROM uniques"
+        + (f" {drawn}" if sample_per_category else "")
+    )
+    connection.execute(
+        """
+        CREATE TABLE groups AS SELECT group_key, count(*) AS size,
+            count(*) FILTER (label = 0) AS label_0,
+            count(*) FILTER (label = 1) AS label_1
+        FROM sampled GROUP BY group_key
+        """
+    )
+    held_out = _choose_groups(connection, test_size, seed)
+    connection.execute(
+        f"""
+        CREATE TABLE decided AS SELECT position >> 40 AS part,
+            position & ((1::BIGINT << 40) - 1) AS place, held_out
+        FROM sampled JOIN ({held_out}) USING (group_key)
+        """
+    )
+    [(rows, uniques, sampled, validation)] = connection.sql(
+        """
+        SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM uniques),
+            count(*), count(*) FILTER (held_out) FROM decided
+        """
+    ).fetchall()
+    return {
+        "duplicates": rows - uniques,
+        "not sampled": uniques - sampled,
+        "train": sampled - validation,
+        "validation": validation,
+    }
+
+
+def _choose_groups(
+    connection: duckdb.DuckDBPyConnection, test_size: float, seed: int
+) -> str:
+    """Return the SQL that says of every group whether it is held out.
+
+    A few hundred groups can miss the class shares by some points, so several
+    draws are tried, and the one that comes closest is taken.
+    """
+    [(num_groups,)] = connection.sql("SELECT count(*) FROM groups").fetchall()
+    attempts = MOST_ATTEMPTS if num_groups <= FEW_GROUPS else 1
+    generator = np.random.default_rng(seed)
+    best, smallest = "", np.inf
+    for attempt in range(attempts):
+        before = f"(number - 1) * {test_size} + {generator.random()}"
+        drawn = f"""
+            SELECT *, floor({before} + {test_size}) > floor({before})
+                AS held_out
+            FROM (SELECT *, row_number() OVER (ORDER BY
+                round(label_1 / size, 1), round(label_0 / size, 1),
+                md5_number_lower('{seed}:{attempt}:' || group_key)) AS number
+                FROM groups)"""
+        # How far validation's rows of each class are from test_size of all.
+        missed = f"""
+            SELECT greatest(
+                abs(sum(size) FILTER (held_out) / sum(size) - {test_size}),
+                abs(sum(label_0) FILTER (held_out) / sum(label_0)
+                    - {test_size}),
+                abs(sum(label_1) FILTER (held_out) / sum(label_1)
+                    - {test_size}))
+            FROM ({drawn})"""
+        if attempts == 1:
+            return drawn
+        [(distance,)] = connection.sql(missed).fetchall()
+        if distance is not None and distance < smallest:
+            best, smallest = drawn, distance
+    return best or drawn
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, paths: list[Path], folder: Path
+) -> None:
+    """Copy the rows to their sides, in the order in which they were read."""
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(RowGroupWriter(folder / f"{name}.parquet"))
+            for name in SPLITS
+        ]
+        for part, path in enumerate(paths):
+            chosen = connection.execute(
+                "SELECT place, held_out FROM decided WHERE part = $1", [part]
+            ).fetchnumpy()
+            file = pq.ParquetFile(path)
+            side = np.full(file.metadata.num_rows, -1, np.int8)
+            side[chosen["place"]] = chosen["held_out"]
+            start = 0
+            for batch in file.iter_batches(batch_size=reading.BATCH_ROWS):
+                sides = side[start : start + len(batch)]
+                start += len(batch)
+                for number, writer in enumerate(writers):
+                    writer.add(batch.filter(pa.array(sides == number)))
+
+
+class RowGroupWriter:
+    """Writes a Parquet file in row groups of exactly ROWS_PER_GROUP rows."""
+
+    def __init__(self, path: Path):
+        """Open the file."""
+        self.file = pq.ParquetWriter(path, reading.SCHEMA, compression="none")
+        self.waiting: list[pa.RecordBatch] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Write what fills whole groups, keep the rest for later."""
+        self.waiting.append(batch)
+        rows = sum(map(len, self.waiting))
+        if rows >= ROWS_PER_GROUP:
+            self._write(rows - rows % ROWS_PER_GROUP)
+
+    def _write(self, rows: int) -> None:
+        """Write the first `rows` of the waiting rows."""
+        table = pa.Table.from_batches(self.waiting, reading.SCHEMA)
+        self.file.write_table(table.slice(0, rows), ROWS_PER_GROUP)
+        self.waiting = table.slice(rows).to_batches()
+
+    def __enter__(self) -> "RowGroupWriter":
+        """Return the writer."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Write the last, smaller group and close the file."""
+        if self.waiting and not any(error):
+            self._write(sum(map(len, self.waiting)))
+        self.file.close()

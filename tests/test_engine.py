@@ -1,0 +1,79 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nlp_helpers import engine
+from nlp_helpers.errors import UserError
+
+
+def double(number, folder):
+    Path(folder, str(number)).write_text(str(os.getpid()))
+    return 2 * number
+
+
+def die_once(number, folder):
+    """Kill this process at the first try of task 3."""
+    mark = Path(folder, "died")
+    if number == 3 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die(number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail(number):
+    raise ValueError(f"task {number}")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_every_task_is_done_once(tmp_path, num_workers):
+    tasks = [(n, str(tmp_path)) for n in range(7)]
+    found = dict(engine.run(double, tasks, num_workers=num_workers))
+    assert found == {n: 2 * n for n in range(7)}
+    workers = {path.read_text() for path in tmp_path.iterdir()}
+    assert (str(os.getpid()) in workers) == (num_workers == 0)
+    assert len(workers) <= max(1, num_workers)
+
+
+def test_a_killed_workers_task_is_done_again(tmp_path):
+    tasks = [(n, str(tmp_path)) for n in range(6)]
+    found = dict(engine.run(die_once, tasks, num_workers=2))
+    assert found == {n: n for n in range(6)}
+    assert (tmp_path / "died").exists()
+
+
+def test_workers_that_always_die_end_in_one_error():
+    with pytest.raises(UserError, match="killed 5 times.*fewer num_workers"):
+        list(engine.run(die, [(1,), (2,)], num_workers=2))
+
+
+def test_an_error_of_a_task_is_not_hidden():
+    with pytest.raises(ValueError, match="task 1"):
+        list(engine.run(fail, [(1,)], num_workers=1))
+
+
+def test_an_unknown_engine_is_refused():
+    with pytest.raises(UserError, match="'dask'; it can be local or ray"):
+        list(engine.run(double, [], engine="dask"))
+
+
+def test_ray_without_a_cluster_says_how_to_start_one():
+    code = (
+        "from nlp_helpers import engine\n"
+        "try: list(engine.run(print, [(1,)], engine='ray'))\n"
+        "except engine.UserError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "RAY_ADDRESS": "auto"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert "ray start --head" in done.stdout

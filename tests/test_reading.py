@@ -1,0 +1,384 @@
+import gzip
+import json
+import random
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nlp_helpers import reading, reviews
+from nlp_helpers.errors import UserError
+from nlp_helpers.reading import TRUNCATED, parse
+
+EXAMPLES = settings(
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.data_too_large,
+        HealthCheck.too_slow,
+    ],
+)
+
+
+def review(text="fine", overall=4.0, **fields):
+    return {"asin": "A", "reviewText": text, "overall": overall, **fields}
+
+
+def lines(records):
+    return b"".join(
+        (r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n"
+        for r in records
+    )
+
+
+def read(tmp_path, content, name="reviews.json"):
+    """Read one file; return its report and its rows in the file's order."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    report = reading.read_file(path, "phones", tmp_path / "part.parquet")
+    report.check(1.0)
+    rows = pq.read_table(tmp_path / "part.parquet").to_pylist()
+    assert report.kept == len(rows)
+    return report, sorted(rows, key=lambda row: row["record"])
+
+
+# The published forms
+
+
+RECORDS = [review("I like it.", 5.0), review("It's bad", 1.0), review("ok", 3)]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        ("JSON lines", lines(RECORDS)),
+        ("JSON lines", lines(RECORDS).replace(b"\n", b"\r\n\r\n")),
+        ("JSON array", json.dumps(RECORDS).encode()),
+        ("JSON array", json.dumps(RECORDS, indent=1).encode()),
+        ("Python literals", "\n".join(map(repr, RECORDS)).encode()),
+    ],
+)
+def test_every_published_form_gives_the_same_rows(
+    tmp_path, form, content, zipped
+):
+    # The name must not matter: some .json files of the web are gzipped.
+    report, rows = read(
+        tmp_path, gzip.compress(content) if zipped else content
+    )
+    assert report.form == form
+    assert (report.rows, report.kept, report.dropped) == (3, 3, {})
+    assert [(r["text"], r["overall"], r["label"]) for r in rows] == [
+        ("I like it.", 5.0, 1),
+        ("It's bad", 1.0, 2),
+        ("ok", 3.0, 0),
+    ]
+    assert {(r["category"], r["product"]) for r in rows} == {("phones", "A")}
+
+
+def test_the_2023_release_has_other_names(tmp_path):
+    record = {"rating": 2.0, "text": "Broke", "parent_asin": "B", "user_id": 7}
+    for content in (lines([record]), repr(record).encode()):
+        _, [row] = read(tmp_path, content)
+        assert (row["text"], row["overall"], row["label"]) == ("Broke", 2.0, 2)
+        assert (row["product"], row["reviewer"]) == ("B", "7")
+
+
+def test_both_releases_in_one_file(tmp_path):
+    mixed = [review("old")] * 9 + [{"rating": 2.0, "text": "new"}]
+    report, rows = read(tmp_path, lines(mixed))
+    assert report.kept == 10 and rows[-1]["text"] == "new"
+
+
+def test_labels_follow_the_article(tmp_path):
+    stars = [0.0, 1.0, 2.0, 2.9, 3.0, 3.9, 4.0, 5.0]
+    _, rows = read(tmp_path, lines(review("text", s) for s in stars))
+    names = [reviews.ID2LABEL[row["label"]] for row in rows]
+    assert names == ["negative"] * 4 + ["neutral"] * 2 + ["positive"] * 2
+    assert [reading.label_of(s) for s in stars] == [r["label"] for r in rows]
+    assert reviews.ID2LABEL == {0: "neutral", 1: "positive", 2: "negative"}
+
+
+def test_a_survey_counts_what_reading_keeps(tmp_path):
+    records = [review(f"text {n}", n % 6) for n in range(600)]
+    records += [review("", 5.0), review("5", 5.0)]
+    path = tmp_path / "a.json"
+    path.write_bytes(lines(records))
+    counted = reading.survey(path)
+    assert counted == {1: 200, 0: 100, 2: 300, None: 2}
+    path.write_text("{'asin': 1}")
+    with pytest.raises(UserError, match="Python literals"):
+        reading.survey(path)
+
+
+# Damage
+
+
+BAD = {
+    "damaged JSON": [
+        b'{"reviewText": "cut off',
+        b"[1, 2]",
+        b"hello",
+        b"null",
+        b'{"reviewText": "a", "overall": 1}{"reviewText": "b", "overall": 1}',
+        b"{'reviewText': open('secret'), 'overall': 1}",
+    ],
+    "no text": [
+        review("  "),
+        review("&nbsp; \u00a0"),
+        review(None),
+        review(["a"]),
+        review({"a": 1}),
+        review(5),
+        review(True),
+        {"overall": 4.0},
+        b'{"reviewText": "\\u0000", "overall": 4.0}',
+    ],
+    "no rating": [
+        review(overall=None),
+        review(overall=True),
+        review(overall=[4]),
+        review(overall="four"),
+        review(overall="4_0"),
+        {"reviewText": "a"},
+    ],
+    "rating outside 0 to 5": [
+        review(overall=5.5),
+        review(overall=-1),
+        b'{"reviewText": "a", "overall": NaN}',
+        b'{"reviewText": "a", "overall": -Infinity}',
+        b'{"reviewText": "a", "overall": 1e999}',
+        b'{"reviewText": "a", "overall": 1' + b"0" * 400 + b"}",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_every_bad_record_is_counted_under_its_reason(tmp_path, name):
+    bad = [(why, record) for why, group in BAD.items() for record in group]
+    good = [review(f"text number {n}") for n in range(len(bad))]
+    mixed = [r for pair in zip(good, bad, strict=True) for r in pair]
+    content = lines(r[1] if isinstance(r, tuple) else r for r in mixed)
+    if name.endswith("gz"):
+        content = gzip.compress(content)
+    report, rows = read(tmp_path, content, name)
+    assert report.dropped == {why: len(group) for why, group in BAD.items()}
+    assert [row["text"] for row in rows] == [r["reviewText"] for r in good]
+    assert [r["line"] for r in report.rejects] == [
+        *range(2, 2 * len(bad) + 1, 2)
+    ]
+    assert [r["reason"] for r in report.rejects] == [why for why, _ in bad]
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (review("AT&amp;T &#34;works&#34;"), 'AT&T "works"'),
+        (b'{"reviewText": "a\\u0000b", "overall": 4}', "ab"),
+        (b'{"reviewText": "a\x00b", "overall": 4}', "ab"),
+        (b'{"reviewText": "caf\xe9", "overall": 4}', "caf\ufffd"),
+        (b'{"reviewText": "tab\there", "overall": 4}', "tab\there"),
+        (b'{"reviewText": "half \\ud83d", "overall": 4}', "half ?"),
+        (b'{"reviewText": "comma", "overall": 4},', "comma"),
+        (b"{'reviewText': u'it\\'s', 'overall': 4.0}", "it's"),
+        (b'{"reviewText": "a", "reviewText": "b", "overall": 4}', "a"),
+        (review("[sic] brackets"), "[sic] brackets"),
+        (review("5"), "5"),
+        (review("true"), "true"),
+        (review(" \u00a0outer\n"), "outer"),
+        (review("stars", "4.0"), "stars"),
+        (review("stars", " 4 "), "stars"),
+    ],
+)
+def test_what_is_safe_to_repair_is_repaired(tmp_path, record, text):
+    report, rows = read(tmp_path, lines([review("before"), record]))
+    assert [row["text"] for row in rows] == ["before", text]
+    assert rows[1]["overall"] == 4.0 and not report.dropped
+
+
+def test_a_byte_order_mark_is_no_damage(tmp_path):
+    for content in (lines(RECORDS), json.dumps(RECORDS).encode()):
+        report, _ = read(tmp_path, b"\xef\xbb\xbf" + content)
+        assert report.kept == 3 and not report.dropped
+
+
+def test_a_file_that_breaks_off_keeps_what_came_before(tmp_path):
+    records = [review(f"{random.Random(n).random()} text") for n in range(999)]
+    whole = lines(records)
+    report, rows = read(tmp_path, whole[:-9])
+    assert report.dropped == {"damaged JSON": 1} and len(rows) == 998
+    zipped = gzip.compress(whole)
+    report, rows = read(tmp_path, zipped[: len(zipped) // 2], "a.json.gz")
+    assert report.dropped == {"truncated file": 1} and 300 < len(rows) < 700
+    report, rows = read(tmp_path, zipped[:-4], "a.json.gz")
+    assert report.dropped == {"truncated file": 1} and len(rows) > 900
+    # A second member that is damaged; the first is whole.
+    report, rows = read(tmp_path, zipped + zipped[:3000], "a.json.gz")
+    assert report.dropped == {"truncated file": 1} and len(rows) >= 999
+    flipped = bytearray(zipped)
+    flipped[len(zipped) // 2] ^= 0xFF
+    report, _ = read(tmp_path, bytes(flipped), "a.json.gz")
+    assert report.dropped["truncated file"] == 1
+
+
+def test_a_damaged_array_goes_on_with_the_next_object(tmp_path):
+    parts = [json.dumps(review(f"text {n}")) for n in range(9)]
+    parts[4] = '{"reviewText": oops, "overall": 4}'
+    for joint in (",", ",\n", "\n, \n"):
+        content = f"[{joint.join(parts)}]".encode()
+        report, rows = read(tmp_path, content)
+        assert report.dropped == {"damaged JSON": 1} and len(rows) == 8
+        report, rows = read(tmp_path, content[: len(content) - 20])
+        assert report.dropped == {"damaged JSON": 2} and len(rows) == 7
+
+
+def test_a_line_of_20_megabytes_is_dropped_and_counted(tmp_path):
+    long = lines([review("x" * 20_000_000)])
+    report, rows = read(tmp_path, lines(RECORDS) + long + lines(RECORDS))
+    assert report.dropped == {"longer than 16 MB": 1} and len(rows) == 6
+    assert report.rejects[0]["line"] == 4
+
+
+def test_an_empty_file_is_counted(tmp_path):
+    for content in (b"", b"\n \n", gzip.compress(b"")):
+        report, rows = read(tmp_path, content)
+        assert report.dropped == {"empty file": 1} and not rows
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html>not found</html>", b"%PDF-1.7", b"\x89PNG\r\n", b"a,b"]
+)
+def test_a_file_that_is_something_else_is_refused(tmp_path, content):
+    with pytest.raises(UserError, match="is no file of reviews: it begins"):
+        read(tmp_path, content)
+
+
+# Many files
+
+
+def test_too_much_damage_stops_the_run_and_leaves_the_rejects(tmp_path):
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_bytes(lines(RECORDS * 99))
+    bad.write_bytes(lines(RECORDS * 9 + [b"{oops"] * 2))
+    target = tmp_path / "out" / "parts"
+    files = {"a": [good], "b": [bad]}
+    with pytest.raises(UserError) as error:
+        reading.read(files, target, max_bad_share=0.05)
+    for part in ("bad.json", "2 of 29", "6.9%", "2 damaged JSON", "line 28"):
+        assert part in str(error.value)
+    assert not target.exists()
+    rejects = (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()
+    assert json.loads(rejects[0]) == {
+        "file": "bad.json",
+        "line": 28,
+        "reason": "damaged JSON",
+        "content": "{oops\n",
+    }
+    reports = reading.read(files, target, max_bad_share=0.07)
+    table = reading.tabulate(reports)
+    assert table["kept"].tolist() == [297, 27]
+    assert table["damaged JSON"].tolist() == [0, 2]
+    assert len(list(target.iterdir())) == 2
+
+
+def test_parts_are_the_same_with_any_number_of_workers(tmp_path):
+    for number in range(3):
+        records = [review(f"text {number} {n}", n % 6) for n in range(50)]
+        (tmp_path / f"{number}.json").write_bytes(lines(records))
+    given = {"a": sorted(tmp_path.glob("*.json"))}
+    found = []
+    for num_workers in (0, 2):
+        target = tmp_path / str(num_workers)
+        reading.read(given, target, num_workers=num_workers)
+        found.append([p.read_bytes() for p in sorted(target.iterdir())])
+    assert found[0] == found[1] and len(found[0]) == 3
+
+
+# Properties: 4,000 single records, and 200 files of 25 to 50 records of which
+# three in four are odd or damaged
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["4.0", " 3", "1e0", "&amp;", "true", "[", "\u00a0"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+SOUND = st.builds(
+    review, st.text(min_size=1, max_size=40), st.sampled_from([1, 3.0, 5])
+).map(lambda record: json.dumps(record).encode())
+ODD = st.fixed_dictionaries(
+    {},
+    optional={
+        name: JSON_VALUES
+        for name in ("reviewText", "overall", "text", "rating", "asin")
+    },
+).map(lambda record: json.dumps(record).encode())
+LITERAL = st.fixed_dictionaries(
+    {"reviewText": st.text(max_size=20), "overall": st.floats(0, 5)}
+).map(lambda record: repr(record).encode())
+
+
+@st.composite
+def damaged(draw):
+    """A record with some bytes removed, replaced or put in."""
+    content = bytearray(draw(SOUND | ODD | LITERAL))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(content)))
+        end = start + draw(st.integers(0, 4))
+        content[start:end] = draw(st.binary(max_size=4))
+    return bytes(content)
+
+
+@settings(EXAMPLES, max_examples=4000)
+@given(damaged() | st.binary(max_size=60))
+def test_parsing_keeps_a_row_or_gives_a_reason(content):
+    row, remark = parse(content)
+    if row is None:
+        assert remark in BAD
+    else:
+        assert 0 <= row["overall"] <= 5 and row["text"].strip()
+        row["text"].encode()
+
+
+@settings(EXAMPLES, max_examples=200)
+@given(
+    st.lists(
+        SOUND | SOUND | ODD | LITERAL | damaged(), min_size=5, max_size=40
+    ),
+    st.sampled_from([b"\n", b"\r\n", b"\n \n", b",\n"]),
+    st.booleans(),
+    st.integers(0, 30),
+)
+def test_both_readers_agree_and_nothing_is_lost(
+    tmp_path_factory, content, end, zipped, cut
+):
+    tmp_path = tmp_path_factory.getbasetemp()
+    whole = (
+        b'{"reviewText": "first", "overall": 5.0}' + end + end.join(content)
+    )
+    if zipped:
+        whole = gzip.compress(whole, mtime=0)
+    # One file in three breaks off.
+    report, rows = read(tmp_path, whole[: len(whole) - cut * (cut % 3 == 0)])
+    expected, dropped = [], 0
+    for record, _, piece in reading.records(report.path, report.form):
+        row, _ = parse(piece)
+        dropped += row is None
+        if row is not None:
+            row |= {"record": record, "category": "phones"}
+            expected.append(row)
+        if piece == TRUNCATED:
+            break
+    assert rows == expected
+    assert sum(report.dropped.values()) == dropped == len(report.rejects)
+    assert report.rows == len(rows) + dropped

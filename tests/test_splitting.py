@@ -1,0 +1,147 @@
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from nlp_helpers import reading, reviews, splitting
+from nlp_helpers.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def snippets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("snippets") / "parts"
+    reports = reading.read(reviews.fetch("amazon-snippets", []), folder)
+    assert sum(report.kept for report in reports) == 3708
+    return folder
+
+
+def make_parts(tmp_path, name, records, num_files=1):
+    """Read records, dealt out to some files in turn."""
+    paths = []
+    for number in range(num_files):
+        path = tmp_path / f"{name}{number}.json"
+        lines = map(json.dumps, records[number::num_files])
+        path.write_text("\n".join(lines))
+        paths.append(path)
+    reading.read({"a": paths}, tmp_path / name)
+    return tmp_path / name
+
+
+def reviews_of(number, **fields):
+    generator = np.random.default_rng(0)
+    return [
+        {
+            "reviewText": f"text {n}",
+            "overall": int(generator.choice([1, 3, 5], p=[0.2, 0.1, 0.7])),
+            "asin": f"product {generator.integers(40)}",
+            "reviewerID": f"reviewer {generator.integers(90)}",
+            **fields,
+        }
+        for n in range(number)
+    ]
+
+
+def load(folder):
+    return [
+        pq.read_table(folder / f"{name}.parquet").to_pandas()
+        for name in splitting.SPLITS
+    ]
+
+
+def test_duplicates_in_case_and_spaces_go_and_the_first_stays(tmp_path):
+    texts = ["Good  one", "bad", "good one ", "BAD", "b\tad", "bad."]
+    records = [{"reviewText": t, "overall": 5, "asin": t} for t in texts]
+    parts = make_parts(tmp_path, "parts", records)
+    counts = splitting.split(parts, tmp_path / "out", test_size=0.5)
+    assert counts["duplicates"] == 3
+    kept = {text for side in load(tmp_path / "out") for text in side["text"]}
+    assert kept == {"Good  one", "bad", "bad."}
+
+
+@pytest.mark.parametrize("group_by", splitting.GROUPS)
+def test_no_group_stands_on_both_sides_and_the_classes_keep_their_share(
+    tmp_path, group_by
+):
+    parts = make_parts(tmp_path, "parts", reviews_of(3000), num_files=3)
+    counts = splitting.split(
+        parts, tmp_path / "out", group_by=group_by, test_size=0.2, seed=1
+    )
+    train, validation = load(tmp_path / "out")
+    assert counts["train"] == len(train)
+    assert counts["validation"] == len(validation)
+    assert sum(counts.values()) == 3000
+    assert len(validation) / 3000 == pytest.approx(0.2, abs=0.03)
+    shares = [
+        side["label"].value_counts(normalize=True).sort_index()
+        for side in (train, validation)
+    ]
+    bound = 0.002 if group_by == "none" else 0.05
+    assert (shares[0] - shares[1]).abs().max() < bound
+    if group_by in ("product", "reviewer"):
+        assert not set(train[group_by]) & set(validation[group_by])
+    if group_by == "review":
+        pairs = [
+            set(zip(side["reviewer"], side["product"], strict=True))
+            for side in (train, validation)
+        ]
+        assert not pairs[0] & pairs[1]
+    assert not set(train["text"]) & set(validation["text"])
+
+
+def test_the_sentences_of_a_packaged_review_stay_together(snippets, tmp_path):
+    splitting.split(snippets, tmp_path / "a", test_size=0.2, seed=2018)
+    train, validation = load(tmp_path / "a")
+    assert not set(train["review"]) & set(validation["review"])
+    share = [
+        side["label"].value_counts(normalize=True)
+        for side in (train, validation)
+    ]
+    assert (share[0] - share[1]).abs().max() < 0.02
+    splitting.split(snippets, tmp_path / "b", test_size=0.2, seed=2018)
+    splitting.split(snippets, tmp_path / "c", test_size=0.2, seed=1)
+    first, again, other = (
+        (tmp_path / name / "train.parquet").read_bytes() for name in "abc"
+    )
+    assert first == again != other
+
+
+def test_the_sample_is_the_same_rows_in_however_many_files(tmp_path):
+    found = []
+    for num_files in (1, 4):
+        parts = make_parts(
+            tmp_path, f"parts{num_files}", reviews_of(500), num_files
+        )
+        target = tmp_path / f"out{num_files}"
+        counts = splitting.split(parts, target, sample_per_category=70, seed=5)
+        assert counts["not sampled"] == 430
+        assert counts["train"] + counts["validation"] == 70
+        found.append({t for side in load(target) for t in side["text"]})
+    assert found[0] == found[1]
+    splitting.split(parts, tmp_path / "other", sample_per_category=70, seed=6)
+    other = {t for side in load(tmp_path / "other") for t in side["text"]}
+    assert other != found[0]
+
+
+def test_rows_keep_their_order_and_groups_of_the_file_their_size(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(splitting, "ROWS_PER_GROUP", 100)
+    monkeypatch.setattr(reading, "BATCH_ROWS", 33)
+    parts = make_parts(tmp_path, "parts", reviews_of(999))
+    splitting.split(parts, tmp_path / "out", group_by="none")
+    for side in load(tmp_path / "out"):
+        assert side["record"].is_monotonic_increasing
+    file = pq.ParquetFile(tmp_path / "out" / "train.parquet").metadata
+    sizes = [file.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert sizes[:-1] == [100] * (len(sizes) - 1) and 0 < sizes[-1] <= 100
+
+
+def test_what_cannot_be_split_is_refused_and_leaves_nothing(tmp_path):
+    parts = make_parts(tmp_path, "parts", reviews_of(30, asin="only one"))
+    target = tmp_path / "out"
+    with pytest.raises(UserError, match="group_by is 'author'; it can be"):
+        splitting.split(parts, target, group_by="author")
+    with pytest.raises(UserError, match="no review is left for"):
+        splitting.split(parts, target, group_by="product")
+    assert not target.exists()
