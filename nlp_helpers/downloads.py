@@ -14,7 +14,7 @@ from nlp_helpers.errors import UserError
 from nlp_helpers.paths import HEADLESS_VARIABLE
 
 TIMEOUT = 20  # seconds without an answer
-CHUNK = 1 << 20  # bytes
+CHUNK = 1 << 16  # bytes; what a broken connection can lose
 
 
 def download(urls: Sequence[str], target: Path, rows: int = 0) -> Path:

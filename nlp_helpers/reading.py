@@ -55,6 +55,7 @@ NAMES = {
     "reviewer": ("reviewerID", "user_id"),
     "review": ("reviewID", "review_id"),
 }
+IDENTIFIERS = ("product", "reviewer", "review")
 BATCH_ROWS = 20_000
 PROBED_BYTES = 1 << 20  # of the file's beginning, to tell its form
 LONGEST_RECORD = 16 << 20  # bytes; nobody wrote a review of 16 MB
@@ -71,6 +72,9 @@ HAS_TEXT = r"""regexp_matches({t}, '^\s*[^\s\[{{]')
          OR NOT regexp_full_match({t}, '[-+0-9.eE]+|true|false'))"""
 # {r} is the rating: a plain number from 0 to 5, not true or false.
 HAS_RATING = r"regexp_full_match({r}, '[0-4](\.[0-9]+)?|5(\.0+)?')"
+# {n} is a name: not a number, a list or an object turned into text.
+HAS_NAME = r"""(regexp_full_match({n}, '[A-Za-z_][\w-]*|[0-9]{{0,18}}')
+    OR {n} IS NULL)"""
 LABEL = (
     f"CASE WHEN {{o}} >= 4 THEN {LABEL2ID['positive']}"
     f" WHEN {{o}} < 3 THEN {LABEL2ID['negative']}"
@@ -84,6 +88,7 @@ class Report:
 
     path: Path
     form: str  # JSON lines, JSON array or Python literals
+    reader: str = "fast"  # or careful, if DuckDB could not read the file
     rows: int = 0
     kept: int = 0
     dropped: Counter = field(default_factory=Counter)  # reason -> records
@@ -205,7 +210,7 @@ def query(path: Path, form: str, rating_type: str = "VARCHAR") -> str:
         fields.append(f"CAST(coalesce({values}) AS {kind}) AS {field_name}_")
     options = {
         "format": "'array'" if form == "JSON array" else "'newline_delimited'",
-        "compression": "'gzip'" if is_gzipped(path) else "'none'",
+        "compression": "'gzip'" if is_gzipped(path) else "'uncompressed'",
         "columns": types or {"reviewText": "VARCHAR"},
         "maximum_object_size": LONGEST_RECORD,
     }
@@ -255,11 +260,13 @@ def _read_fast(
     path: Path, form: str, category: str, write: Callable[[pa.Table], None]
 ) -> tuple[int, set[int]]:
     """Write the sound records; return how many there are, and the others."""
+    names = " AND ".join(HAS_NAME.format(n=f"{n}_") for n in IDENTIFIERS)
     selected = f"""
         SELECT *, coalesce(contains(text_, '&') OR contains(text_, chr(0)),
                 false) AS marked, {LABEL.format(o="stars")} AS label,
             coalesce({HAS_TEXT.format(t="text_")}
-                AND {HAS_RATING.format(r="overall_")}, false) AS sound
+                AND {HAS_RATING.format(r="overall_")}
+                AND {names}, false) AS sound
         FROM (SELECT *, try_cast(overall_ AS DOUBLE) AS stars
               FROM ({query(path, form)}))"""
     rows, unsure = 0, set()
@@ -274,10 +281,7 @@ def _read_fast(
             batch["stars"],
             batch["label"].cast(pa.uint8()),
             pa.repeat(category, len(batch)),
-            *(
-                batch[f"{name}_"].cast(pa.string())
-                for name in ("product", "reviewer", "review")
-            ),
+            *(batch[f"{name}_"].cast(pa.string()) for name in IDENTIFIERS),
             record,
         ]
         write(pa.table(columns, SCHEMA).filter(sound))
@@ -392,13 +396,20 @@ def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
     if not 0 <= overall <= 5:  # also true for NaN
         return None, "rating outside 0 to 5"
     row = {"text": text, "overall": overall, "label": label_of(overall)}
-    for name in ("product", "reviewer", "review"):
-        value = _first(found, name)
-        known = isinstance(value, str | int) and not isinstance(value, bool)
-        row[name] = (
-            str(value).encode("utf-8", "replace").decode() if known else None
-        )
+    for name in IDENTIFIERS:
+        row[name] = _as_name(_first(found, name))
     return row, repair
+
+
+def _as_name(value: Any) -> str | None:
+    """Turn a text, a whole number or a truth value into a name."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        value = str(value) if abs(value) < 10**18 else None
+    if not isinstance(value, str):
+        return None
+    return value.encode("utf-8", "replace").decode("utf-8")
 
 
 def label_of(overall: float) -> int:
@@ -487,9 +498,10 @@ def read_file(path: Path, category: str, target: Path) -> Report:
             if sure:
                 report.kept = writer.rows
                 return report
-        except duckdb.Error:
+        except (duckdb.InvalidInputException, duckdb.IOException):
             pass  # too damaged for DuckDB: all of it the careful way
         report = Report(path, report.form)
+    report.reader = "careful"
     with _Writer(target, category) as writer:
         _read_carefully(report, writer, None)
     report.kept = writer.rows
@@ -635,6 +647,7 @@ def tabulate(reports: list[Report]) -> pd.DataFrame:
         {
             "file": report.path.name,
             "form": report.form,
+            "reader": report.reader,
             "records": report.rows,
             "kept": report.kept,
             "repaired": sum(report.repaired.values()),
@@ -643,7 +656,7 @@ def tabulate(reports: list[Report]) -> pd.DataFrame:
         for report in reports
     ]
     table = pd.DataFrame(rows).set_index("file")
-    fates = [column for column in table if column != "form"]
+    fates = table.columns.drop(["form", "reader"])
     return table.astype(dict.fromkeys(fates, "Int64")).fillna(
         dict.fromkeys(fates, 0)
     )

@@ -69,6 +69,8 @@ def test_every_published_form_gives_the_same_rows(
         tmp_path, gzip.compress(content) if zipped else content
     )
     assert report.form == form
+    careful = form == "Python literals"
+    assert report.reader == ("careful" if careful else "fast")
     assert (report.rows, report.kept, report.dropped) == (3, 3, {})
     assert [(r["text"], r["overall"], r["label"]) for r in rows] == [
         ("I like it.", 5.0, 1),

@@ -1,33 +1,9 @@
-import gzip
 import json
 
-import pandas as pd
 import pytest
 
-from nlp_helpers import reviews
+from nlp_helpers import downloads, reading, reviews
 from nlp_helpers.errors import UserError
-
-
-def write_lines(path, records):
-    lines = [r if isinstance(r, str) else json.dumps(r) for r in records]
-    content = "\n".join(lines) + "\n"
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(content.encode()))
-    else:
-        path.write_text(content)
-    return path
-
-
-def review(text="fine", overall=4.0, **fields):
-    return {"asin": "A", "reviewText": text, "overall": overall, **fields}
-
-
-@pytest.fixture(scope="module")
-def snippets():
-    table, counts = reviews.read(reviews.fetch("amazon-snippets", []))
-    assert counts == {"kept": 3708}
-    table["label"] = reviews.label_of(table["overall"])
-    return table
 
 
 @pytest.mark.parametrize(
@@ -38,112 +14,52 @@ def test_stars_follow_the_mean_rating(valence, stars):
     assert reviews.stars_from_valence(valence) == stars
 
 
-def test_labels_follow_the_article():
-    overall = pd.Series([0.0, 1.0, 2.0, 2.9, 3.0, 3.9, 4.0, 5.0])
-    names = reviews.label_of(overall).map(reviews.ID2LABEL).tolist()
-    assert names == ["negative"] * 4 + ["neutral"] * 2 + ["positive"] * 2
-    assert reviews.ID2LABEL == {0: "neutral", 1: "positive", 2: "negative"}
-
-
-def test_the_packaged_reviews_have_the_articles_form(snippets):
+def test_the_packaged_reviews_have_the_articles_form(tmp_path):
     files = reviews.fetch("amazon-snippets", ["phone"])
-    [line, *rest] = files["phone"].read_text().splitlines()
+    [line, *rest] = files["phone"][0].read_text().splitlines()
     assert set(json.loads(line)) == {
         "reviewID",
         "asin",
         "reviewText",
         "overall",
     }
-    assert snippets.groupby("category")["group"].nunique().to_dict() == {
+    parts = tmp_path / "parts"
+    reports = reading.read(reviews.fetch("amazon-snippets", []), parts)
+    assert sum(report.kept for report in reports) == 3708
+    assert not any(report.dropped for report in reports)
+    table = reading.ask("FROM parts", parts=parts)
+    assert table.groupby("category")["review"].nunique().to_dict() == {
         "dvd_player": 98,
         "camera_canon": 39,  # five numbers of the 44 have no sentence
         "camera_nikon": 33,
         "phone": 40,
         "music_player": 90,  # four numbers of the 94 have none
     }
-    phone = snippets[snippets["category"] == "phone"]
+    phone = table[table["category"] == "phone"]
     assert len(rest) + 1 == len(phone)
     assert phone["text"].str.contains("phone").mean() > 0.2
 
 
-@pytest.mark.parametrize("name", ["reviews.jsonl", "reviews.jsonl.gz"])
-def test_every_line_is_kept_or_counted_with_its_reason(tmp_path, name):
-    records = [
-        review(" good \n", 5),
-        review("bad", 1.0, reviewerID="R", unknown=[1]),
-        review(overall=None),
-        review(overall="5.0"),
-        review(overall=True),
-        review(overall=5.5),
-        '{"reviewText": "nan", "overall": NaN}',
-        review(text="  "),
-        review(text=None),
-        '{"reviewText": "cut off',
-        "[1, 2]",
-    ]
-    path = write_lines(tmp_path / name, records)
-    table, counts = reviews.read({"phones": path})
-    assert counts == {
-        "kept": 2,
-        "no rating": 3,
-        "rating outside 0 to 5": 2,
-        "no text": 2,
-        "damaged JSON": 2,
+def test_a_folder_of_your_own_files_is_a_source(root):
+    (root / "mine" / "Books").mkdir(parents=True)
+    for name in ("Phones.json", "Phones.2018.json.gz", "Books/1.json"):
+        (root / "mine" / name).touch()
+    (root / "mine" / ".hidden").touch()
+    found = reviews.fetch("mine", [])
+    names = {
+        category: [path.name for path in paths]
+        for category, paths in found.items()
     }
-    assert sum(counts.values()) == len(records)
-    assert table["text"].tolist() == ["good", "bad"]
-    assert table["overall"].tolist() == [5.0, 1.0]
-    assert table["group"].tolist() == ["phones/1", "phones/R on A"]
-
-
-def test_a_sample_is_drawn_by_the_seed_and_counted(tmp_path):
-    records = [review(f"text {number}") for number in range(50)]
-    path = write_lines(tmp_path / "a.jsonl", records)
-    first, counts = reviews.read({"a": path}, sample_per_category=7, seed=1)
-    again, _ = reviews.read({"a": path}, sample_per_category=7, seed=1)
-    other, _ = reviews.read({"a": path}, sample_per_category=7, seed=2)
-    assert counts == {"kept": 7, "not sampled": 43}
-    assert first.equals(again)
-    assert not first.equals(other)
-
-
-def test_duplicates_in_case_and_spaces_go_and_the_first_stays():
-    table = pd.DataFrame({"text": ["Good  one", "bad", "good one ", "BAD."]})
-    kept = reviews.drop_duplicates(table)
-    assert kept["text"].tolist() == ["Good  one", "bad", "BAD."]
-
-
-def test_no_review_stands_on_both_sides_and_the_classes_keep_their_share(
-    snippets,
-):
-    training, validation = reviews.split(snippets, 0.2, seed=2018)
-    assert len(training) + len(validation) == len(snippets)
-    assert not set(training["group"]) & set(validation["group"])
-    assert len(validation) / len(snippets) == pytest.approx(0.2, abs=0.02)
-    shares = [
-        part["label"].value_counts(normalize=True)
-        for part in (training, validation)
-    ]
-    assert (shares[0] - shares[1]).abs().max() < 0.02
-    again, _ = reviews.split(snippets, 0.2, seed=2018)
-    other, _ = reviews.split(snippets, 0.2, seed=1)
-    assert training.equals(again)
-    assert not training["text"].equals(other["text"])
-
-
-def test_a_share_that_no_folds_give_is_refused(snippets):
-    with pytest.raises(UserError, match="test_size is 0.4; it must be one"):
-        reviews.split(snippets, 0.4, seed=1)
-
-
-def test_a_damaged_download_names_the_file(tmp_path):
-    path = write_lines(tmp_path / "a.json.gz", [review()] * 999)
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match="a.json.gz is damaged.*delete it"):
-        reviews.read({"a": path})
-    path.write_text("<html>not found</html>")
-    with pytest.raises(UserError, match="a.json.gz is damaged.*delete it"):
-        reviews.read({"a": path})
+    assert names == {
+        "Books": ["1.json"],
+        "Phones": ["Phones.2018.json.gz", "Phones.json"],
+    }
+    assert list(reviews.fetch("mine", ["Books"])) == ["Books"]
+    with pytest.raises(UserError, match="mine has no category Toys; it has B"):
+        reviews.fetch("mine", ["Toys"])
+    (root / "empty").mkdir()
+    with pytest.raises(UserError, match="it has no files"):
+        reviews.fetch("empty", [])
 
 
 def test_unknown_names_are_errors_that_list_the_known_ones():
@@ -153,13 +69,16 @@ def test_unknown_names_are_errors_that_list_the_known_ones():
         reviews.fetch("amazon-snippets", ["phones"])
 
 
-def test_a_failed_download_names_the_address_and_offline(
-    tmp_path, monkeypatch
-):
+def test_a_category_is_asked_of_every_mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path))
-    entries = reviews.registry()
-    closed = "http://127.0.0.1:9/{category}.json.gz"
-    entries["amazon-2014-5core"].url = closed
-    monkeypatch.setattr(reviews, "registry", lambda: entries)
-    with pytest.raises(UserError, match="127.0.0.1:9/Automotive.*offline"):
-        reviews.fetch("amazon-2014-5core", ["Automotive"])
+    asked = []
+
+    def remember(urls, target, rows):
+        asked.append((urls, target.name, rows))
+        return target
+
+    monkeypatch.setattr(downloads, "download", remember)
+    reviews.fetch("amazon-2014-5core", ["Automotive"])
+    [(urls, name, rows)] = asked
+    assert name == "reviews_Automotive_5.json.gz" and rows == 20473
+    assert len(urls) > 1 and all(url.endswith(name) for url in urls)

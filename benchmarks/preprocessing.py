@@ -1,0 +1,438 @@
+"""Preparing reviews: the article's code, `datasets`, and this project.
+
+    python benchmarks/preprocessing.py [--json PATH] [--megabytes 200] ...
+
+All candidates take turns in one run, three rounds; the minimum counts. The
+file is made here, with the fields and lengths of the 2014 Amazon files and
+words of the packaged reviews. Whole pipelines run in processes of their own,
+timed without their imports, so that their peak memory is known.
+
+- read: every record is parsed, checked and labelled, the labels are counted.
+  `bare` is the same count as a DuckDB query without any check, the columns
+  left to DuckDB (`bare`) or named (`bare_typed`).
+- tokenise: texts in memory to token ids; `datasets.map` in batches.
+- end to end: .json.gz to labelled, split token ids on disk. `fast` is this
+  project with tokie, `default` with tokenizers.
+"""
+
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+
+ROUNDS = 3
+SEED = 2018
+MODEL = "minilm-l6"
+MAX_LENGTH = 512
+NUM_LABELS = 3
+POOLED_DOCUMENTS = 30_000
+STARS = (1.0, 2.0, 3.0, 4.0, 5.0)
+STAR_SHARES = (0.10, 0.07, 0.10, 0.20, 0.53)
+CHUNK_ROWS = 10_000
+AVERAGE_BYTES = 740  # of a record, roughly
+
+
+# The synthetic file
+
+
+def vocabulary() -> tuple[np.ndarray, np.ndarray]:
+    """Return the words of the packaged reviews and their cumulative shares."""
+    from nlp_helpers import reviews
+
+    counts: Counter[str] = Counter()
+    for [path] in reviews.fetch("amazon-snippets", []).values():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            counts.update(json.loads(line)["reviewText"].split())
+    words, numbers = zip(*counts.most_common(), strict=True)
+    return np.array(words, object), np.cumsum(numbers) / sum(numbers)
+
+
+def make_reviews(path: Path, rows: int) -> None:
+    """Write `rows` records; the median text has 67 words."""
+    generator = np.random.default_rng(SEED)
+    words, shares = vocabulary()
+    zipped = path.suffix == ".gz"
+    with gzip.open(path, "wt", 1) if zipped else path.open("w") as file:
+        for start in range(0, rows, CHUNK_ROWS):
+            size = min(CHUNK_ROWS, rows - start)
+            lengths = generator.lognormal(4.2, 0.85, size)
+            lengths = np.clip(lengths, 5, 1500).astype(int)
+            drawn = np.searchsorted(shares, generator.random(lengths.sum()))
+            texts = np.split(words[drawn], np.cumsum(lengths)[:-1])
+            stars = generator.choice(STARS, size, p=STAR_SHARES)
+            reviewers = generator.integers(10**9, size=size)
+            products = generator.integers(10**5, size=size)
+            for row in range(size):
+                record = {
+                    "reviewerID": f"A{reviewers[row]:010d}",
+                    "asin": f"B{products[row]:09d}",
+                    "reviewerName": "Some Name",
+                    "helpful": [0, 0],
+                    "reviewText": " ".join(texts[row]),
+                    "overall": float(stars[row]),
+                    "summary": " ".join(texts[row][:4]),
+                    "unixReviewTime": 1400000000 + start + row,
+                    "reviewTime": "05 13, 2014",
+                }
+                file.write(json.dumps(record) + "\n")
+
+
+# Read and label
+
+
+def read_with_json(path: Path) -> Counter:
+    counts: Counter[int] = Counter()
+    with path.open() as file:
+        for line in file:
+            stars = json.loads(line)["overall"]
+            counts[1 if stars >= 4 else 2 if stars < 3 else 0] += 1
+    return counts
+
+
+def read_bare(path: Path, columns: str = "") -> Counter:
+    import duckdb
+
+    label = "CASE WHEN overall >= 4 THEN 1 WHEN overall < 3 THEN 2 ELSE 0 END"
+    query = f"""SELECT {label}, count(reviewText)
+        FROM read_json('{path}', format='newline_delimited'{columns})
+        GROUP BY 1"""
+    with duckdb.connect() as connection:
+        return Counter(dict(connection.sql(query).fetchall()))
+
+
+def read_bare_typed(path: Path) -> Counter:
+    columns = ", columns={reviewText: 'VARCHAR', overall: 'DOUBLE'}"
+    return read_bare(path, columns)
+
+
+def read_ours(path: Path) -> Counter:
+    from nlp_helpers import reading
+
+    return reading.survey(path)
+
+
+# Tokenise
+
+
+def tokenise_with_datasets(texts: list[str], tokenizer) -> None:
+    import datasets
+
+    datasets.disable_caching()
+    datasets.disable_progress_bars()
+    table = datasets.Dataset.from_dict({"text": texts})
+    table.map(
+        lambda rows: tokenizer(
+            rows["text"], truncation=True, max_length=MAX_LENGTH
+        ),
+        batched=True,
+    )
+
+
+# Whole pipelines: a .json.gz to split token ids in a folder
+
+
+def pipeline_article(path: Path, folder: Path) -> Callable[[], None]:
+    """The article's way: pandas, loops, one text at a time, padded to 512."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    import pandas as pd
+    from keras.utils import pad_sequences
+    from sklearn.model_selection import train_test_split
+
+    from nlp_helpers import models
+
+    tokenizer = models.load_tokenizer(MODEL)
+
+    def work() -> None:
+        table = pd.read_json(path, lines=True)
+        labels = []
+        for stars in table["overall"]:
+            labels.append(1 if stars >= 4 else 2 if stars < 3 else 0)
+        texts = ["[CLS] " + text + " [SEP]" for text in table["reviewText"]]
+        tokens = [tokenizer.tokenize(text) for text in texts]
+        ids = [tokenizer.convert_tokens_to_ids(row) for row in tokens]
+        padded = pad_sequences(
+            ids,
+            maxlen=MAX_LENGTH,
+            dtype="int64",
+            truncating="post",
+            padding="post",
+        )
+        masks = [[float(i > 0) for i in row] for row in padded]
+        sides = train_test_split(
+            padded, masks, labels, test_size=0.2, random_state=SEED
+        )
+        for number, side in enumerate(sides):
+            np.save(folder / f"{number}.npy", np.array(side))
+
+    return work
+
+
+def pipeline_datasets(path: Path, folder: Path) -> Callable[[], None]:
+    """`datasets`: load, label, split, tokenise in batches, save."""
+    import datasets
+
+    from nlp_helpers import models
+
+    datasets.disable_progress_bars()
+    tokenizer = models.load_tokenizer(MODEL)
+
+    def prepare(rows: dict) -> dict:
+        stars = rows["overall"]
+        encoded = tokenizer(
+            rows["reviewText"], truncation=True, max_length=MAX_LENGTH
+        )
+        labels = [1 if s >= 4 else 2 if s < 3 else 0 for s in stars]
+        return {"input_ids": encoded["input_ids"], "label": labels}
+
+    def work() -> None:
+        table = datasets.load_dataset(
+            "json",
+            data_files=str(path),
+            split="train",
+            cache_dir=str(folder / "cache"),
+        )
+        table = table.map(
+            prepare, batched=True, remove_columns=table.column_names
+        )
+        splits = table.train_test_split(test_size=0.2, seed=SEED)
+        splits.save_to_disk(str(folder / "saved"))
+
+    return work
+
+
+def pipeline_ours(
+    path: Path, folder: Path, backend: str
+) -> Callable[[], None]:
+    """This project: check, deduplicate, split by group, write shards."""
+    from nlp_helpers import encoding, reading, splitting
+
+    def work() -> None:
+        reading.read({"reviews": [path]}, folder / "parts")
+        splitting.split(folder / "parts", folder / "splits", seed=SEED)
+        encoding.write_shards(
+            folder / "splits", folder / "shards", MODEL, MAX_LENGTH, backend
+        )
+
+    return work
+
+
+PIPELINES = {
+    "article": pipeline_article,
+    "datasets": pipeline_datasets,
+    "default": lambda path, folder: pipeline_ours(path, folder, "tokenizers"),
+    "fast": lambda path, folder: pipeline_ours(path, folder, "tokie"),
+}
+
+
+def run_pipeline(name: str, path: Path) -> tuple[float, float]:
+    """Run a pipeline in a new process; return seconds and peak MiB."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--pipeline", name, "--file", path],
+        env={**os.environ, "NLP_HELPERS_HEADLESS": "1"},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    seconds, mebibytes = done.stdout.splitlines()[-1].split()
+    return float(seconds), float(mebibytes)
+
+
+def pipeline_process(name: str, path: Path) -> None:
+    """Be the new process."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        work = PIPELINES[name](path, Path(folder))
+        started = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - started
+    # Not getrusage: its figure goes on counting what the parent had.
+    status = Path("/proc/self/status").read_text()
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+    print(f"{seconds:.3f} {peak:.0f}")
+
+
+# Measuring
+
+
+def take_turns(
+    candidates: dict[str, Callable[[], object]],
+) -> dict[str, float]:
+    """Return the least seconds of each candidate over ROUNDS rounds."""
+    best = dict.fromkeys(candidates, np.inf)
+    for _ in range(ROUNDS):
+        for name, work in candidates.items():
+            started = time.perf_counter()
+            work()
+            best[name] = min(best[name], time.perf_counter() - started)
+    return best
+
+
+def measure_reading(path: Path, figures: dict) -> None:
+    candidates = {
+        "json_loads": lambda: read_with_json(path),
+        "bare": lambda: read_bare(path),
+        "bare_typed": lambda: read_bare_typed(path),
+        "ours": lambda: read_ours(path),
+    }
+    counts = read_ours(path)
+    unsure = counts.pop(None, 0)
+    plain = read_with_json(path)
+    assert sum((plain - counts).values()) == unsure
+    seconds = take_turns(candidates)
+    size = path.stat().st_size / 1e6
+    for name, value in seconds.items():
+        figures[f"read_{name}_mb_per_s"] = size / value
+    figures["read_vs_json_loads"] = seconds["json_loads"] / seconds["ours"]
+    figures["read_vs_duckdb"] = seconds["bare"] / seconds["ours"]
+    figures["read_vs_duckdb_typed"] = seconds["bare_typed"] / seconds["ours"]
+
+
+def measure_tokenising(
+    texts: list[str], real: list[str], folder: Path, figures: dict
+) -> None:
+    from nlp_helpers import models, tokenising
+
+    tokenizer = models.load_tokenizer(MODEL)
+    file = str(folder / "tokenizer.json")
+    tokenizer.backend_tokenizer.save(file)
+    default = tokenising.open_backend("tokenizers", file, MAX_LENGTH)
+    fast = tokenising.open_backend("tokie", file, MAX_LENGTH)
+    for group in filter(None, (texts, real)):
+        for ours, theirs in zip(default(group), fast(group), strict=True):
+            assert np.array_equal(ours, theirs)
+    figures["documents_with_equal_ids"] = len(texts) + len(real)
+    seconds = take_turns(
+        {
+            "datasets_map": lambda: tokenise_with_datasets(texts, tokenizer),
+            "default": lambda: default(texts),
+            "fast": lambda: fast(texts),
+        }
+    )
+    for name, value in seconds.items():
+        figures[f"tokenize_{name}_documents_per_s"] = len(texts) / value
+    figures["tokenize_vs_datasets_map"] = (
+        seconds["datasets_map"] / seconds["default"]
+    )
+    figures["fast_tokenize_vs_encode_batch_fast"] = (
+        seconds["default"] / seconds["fast"]
+    )
+
+
+def measure_workers(path: Path, folder: Path, figures: dict) -> None:
+    """Shards with 1 and 2 worker processes of one thread each."""
+    from nlp_helpers import encoding, reading, splitting
+
+    reading.read({"reviews": [path]}, folder / "parts")
+    splitting.split(folder / "parts", folder / "splits", seed=SEED)
+
+    def work(num_workers: int) -> None:
+        target = folder / "shards"
+        shutil.rmtree(target, ignore_errors=True)
+        encoding.write_shards(
+            folder / "splits",
+            target,
+            MODEL,
+            MAX_LENGTH,
+            num_workers=num_workers,
+        )
+
+    seconds = take_turns({"one": lambda: work(1), "two": lambda: work(2)})
+    figures["two_workers_over_one"] = seconds["one"] / seconds["two"]
+
+
+def measure_pipelines(path: Path, rows: int, figures: dict) -> None:
+    best = dict.fromkeys(PIPELINES, np.inf)
+    for _ in range(ROUNDS):
+        for name in PIPELINES:
+            seconds, peak = run_pipeline(name, path)
+            best[name] = min(best[name], seconds)
+            figures[f"end_to_end_{name}_peak_mib"] = peak
+    for name, value in best.items():
+        figures[f"end_to_end_{name}_documents_per_s"] = rows / value
+    for peer in ("article", "datasets"):
+        figures[f"end_to_end_vs_{peer}"] = best[peer] / best["fast"]
+        figures[f"end_to_end_default_vs_{peer}"] = best[peer] / best["default"]
+
+
+def measure_memory(folder: Path, rows: int, figures: dict) -> None:
+    """Peak memory of the fast pipeline at `rows` and a tenth of them."""
+    peaks = []
+    for size in (rows // 10, rows):
+        path = folder / f"{size}.json"
+        make_reviews(path, size)
+        seconds, peak = run_pipeline("fast", path)
+        click.echo(f"{size:,} rows: {seconds:.1f} s, peak {peak:.0f} MiB")
+        figures[f"peak_mib_{size}_rows"] = peak
+        peaks.append(peak)
+        path.unlink()
+    figures["rss_2m_over_200k"] = peaks[1] / peaks[0]
+
+
+def read_real_reviews() -> list[str]:
+    """Return the real reviews beside the project, if there are any."""
+    from nlp_helpers import paths
+
+    folder = paths.project_root().parent / "shared" / "data"
+    return [
+        json.loads(line)["reviewText"]
+        for path in sorted(folder.glob("*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+@click.command()
+@click.option("--json", "json_path", type=click.Path(), default=None)
+@click.option("--megabytes", default=200, help="Size of the file to read.")
+@click.option("--documents", default=60_000, help="Of the whole pipelines.")
+@click.option("--memory-rows", default=2_000_000, help="0 leaves it out.")
+@click.option("--pipeline", type=click.Choice(PIPELINES), hidden=True)
+@click.option("--file", type=click.Path(path_type=Path), hidden=True)
+def main(
+    json_path: str | None,
+    megabytes: int,
+    documents: int,
+    memory_rows: int,
+    pipeline: str | None,
+    file: Path | None,
+) -> None:
+    """Measure and print; write the figures as JSON if asked."""
+    if pipeline:
+        return pipeline_process(pipeline, file)
+    from nlp_helpers import files, paths
+
+    figures: dict[str, float] = {}
+    os.environ["NLP_HELPERS_HEADLESS"] = "1"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plain = folder / "reviews.json"
+        make_reviews(plain, megabytes * 1_000_000 // AVERAGE_BYTES)
+        measure_reading(plain, figures)
+        plain.unlink()
+        zipped = folder / "reviews.json.gz"
+        make_reviews(zipped, documents)
+        with gzip.open(zipped, "rt") as lines:
+            texts = [json.loads(line)["reviewText"] for line in lines]
+        texts = texts[:POOLED_DOCUMENTS]
+        measure_tokenising(texts, read_real_reviews(), folder, figures)
+        measure_workers(zipped, folder, figures)
+        measure_pipelines(zipped, documents, figures)
+        if memory_rows:
+            measure_memory(folder, memory_rows, figures)
+    for key, value in figures.items():
+        click.echo(f"{key} {value:,.2f}")
+    if json_path:
+        files.write_json(paths.resolve(json_path), {"figures": figures})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+import gzip
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from nlp_helpers import downloads
+from nlp_helpers.errors import UserError
+
+ROWS = [
+    b"%s\n" % hashlib.sha512(b"%d" % n).hexdigest().encode()
+    for n in range(5000)
+]
+CONTENT = gzip.compress(b"".join(ROWS))  # hardly smaller, so of several chunks
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """Serves CONTENT with ranges; breaks off where it is told to."""
+
+    def do_GET(self):
+        server = self.server
+        server.asked.append(self.headers.get("Range"))
+        if self.path.startswith("/missing"):
+            return self.send_error(404)
+        start = int(self.headers["Range"].removeprefix("bytes=")[:-1])
+        if start >= len(server.content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(server.content)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        body = server.content[start:]
+        self.send_response(206 if server.ranges else 200)
+        body = body if server.ranges else server.content
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: server.break_after])
+        server.break_after = None
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mirror():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    server.content, server.asked = CONTENT, []
+    server.break_after, server.ranges = None, True
+    server.url = f"http://127.0.0.1:{server.server_port}/reviews.json.gz"
+    server.missing = server.url.replace("/reviews", "/missing")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+CLOSED = "http://127.0.0.1:9/reviews.json.gz"
+
+
+def test_the_first_mirror_that_has_the_file_gives_it(mirror, tmp_path):
+    target = tmp_path / "deep" / "reviews.json.gz"
+    urls = [CLOSED, mirror.missing, mirror.url]
+    assert downloads.download(urls, target, rows=5000) == target
+    assert target.read_bytes() == CONTENT
+    record = target.with_name("reviews.json.gz.sha256").read_text().strip()
+    assert record == hashlib.sha256(CONTENT).hexdigest()
+    assert not target.with_name("reviews.json.gz.part").exists()
+    downloads.download([CLOSED], target)  # there already: nothing is asked
+    assert len(mirror.asked) == 2
+
+
+def test_no_mirror_is_one_line_with_every_cause(mirror, tmp_path):
+    with pytest.raises(UserError) as error:
+        downloads.download([CLOSED, mirror.missing], tmp_path / "a.json.gz")
+    message = str(error.value)
+    assert "127.0.0.1:9" in message and "ConnectionError" in message
+    assert "status 404" in message and "offline profile" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_download_goes_on_where_it_broke_off(
+    mirror, tmp_path, ranges
+):
+    target = tmp_path / "reviews.json.gz"
+    mirror.break_after = 2 * downloads.CHUNK + 5
+    with pytest.raises(UserError, match="what has come is kept"):
+        downloads.download([mirror.url], target)
+    partial = target.with_name("reviews.json.gz.part")
+    size = 2 * downloads.CHUNK
+    assert partial.read_bytes() == CONTENT[:size] and not target.exists()
+    mirror.ranges = ranges  # a server without ranges sends all of it again
+    downloads.download([mirror.url], target, rows=5000)
+    assert target.read_bytes() == CONTENT
+    assert mirror.asked == ["bytes=0-", f"bytes={size}-"]
+
+
+def test_a_complete_partial_file_is_taken_as_it_is(mirror, tmp_path):
+    target = tmp_path / "reviews.json.gz"
+    target.with_name("reviews.json.gz.part").write_bytes(CONTENT)
+    downloads.download([mirror.url], target, rows=5000)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_partial_file_of_something_else_is_thrown_away(mirror, tmp_path):
+    target = tmp_path / "reviews.json.gz"
+    target.with_name("reviews.json.gz.part").write_bytes(CONTENT + b"more")
+    downloads.download([mirror.url], target, rows=5000)
+    assert target.read_bytes() == CONTENT
+
+
+def test_another_number_of_rows_is_refused(mirror, tmp_path):
+    target = tmp_path / "reviews.json.gz"
+    with pytest.raises(UserError, match="has 5000 rows, 5001 were published"):
+        downloads.download([mirror.url], target, rows=5001)
+    mirror.content = CONTENT[:-50]
+    with pytest.raises(UserError, match="has -1 rows"):
+        downloads.download([mirror.url], target, rows=5000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_has_changed_is_refused(mirror, tmp_path):
+    target = tmp_path / "reviews.json.gz"
+    downloads.download([mirror.url], target)
+    target.unlink()
+    mirror.content = gzip.compress(b"{}\n")
+    with pytest.raises(UserError, match="sha256 .* beside it says"):
+        downloads.download([mirror.url], target)
+    assert not target.exists()
