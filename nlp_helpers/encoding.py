@@ -118,6 +118,8 @@ def write_shards(
         "rows": {name: int(counts.sum()) for name, counts in lengths.items()},
         "lengths": {name: c.tolist() for name, c in lengths.items()},
     }
+    for half_written in work.glob(".*"):
+        half_written.unlink()  # by a worker that was killed
     files.write_json(work / "shards.json", description)
     files.replace_folder(work, target)
     return description

@@ -149,10 +149,10 @@ def test_lock_has_every_direct_dependency_within_its_range(python, platform):
         assert requirement.specifier.contains(lock[name]), name
 
 
-def test_lock_has_the_tools_of_the_dev_extra():
+def test_lock_has_every_extra():
     lock = versions_for("lock.txt", CONDA_PYTHON)
-    extra = PYPROJECT["project"]["optional-dependencies"]["dev"]
-    for requirement in map(Requirement, extra):
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    for requirement in map(Requirement, sum(extras.values(), [])):
         assert requirement.specifier.contains(lock[requirement.name])
 
 
@@ -234,6 +234,10 @@ def test_what_the_package_imports_is_declared():
     declared = set(direct_dependencies())
     for requirement, _ in read_requirements("offline.txt"):
         declared.add(canonicalize_name(requirement.name))
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    declared |= {
+        Requirement(r).name for n in ("fast", "ray") for r in extras[n]
+    }
     providers = importlib.metadata.packages_distributions()
     ours = {"nlp_helpers", *sys.stdlib_module_names}
     modules = {m: p for m, p in imported_modules().items() if m not in ours}
