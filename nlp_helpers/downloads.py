@@ -32,7 +32,13 @@ def download(urls: Sequence[str], target: Path, rows: int = 0) -> Path:
     Raises:
         UserError: no mirror answers, or the file is not the expected one.
     """
+    record = target.with_name(f"{target.name}.sha256")
     if target.exists():
+        if record.exists() and files.sha256(target) != _recorded(record):
+            raise UserError(
+                f"{target} has changed since it was downloaded; delete it,"
+                " and it is fetched again"
+            )
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.part")
@@ -43,7 +49,7 @@ def download(urls: Sequence[str], target: Path, rows: int = 0) -> Path:
         except requests.RequestException as error:
             failures.append(f"{url} ({_cause(error)})")
             continue
-        _check(partial, target, url, rows)
+        _check(partial, record, url, rows)
         partial.replace(target)
         return target
     raise UserError(
@@ -98,19 +104,23 @@ def _fetch(url: str, partial: Path) -> None:
         raise requests.ConnectionError(f"{url} broke off")
 
 
-def _check(partial: Path, target: Path, url: str, rows: int) -> None:
+def _recorded(record: Path) -> str:
+    """Read the sha256 of the first download."""
+    return record.read_text(encoding="utf-8").strip()
+
+
+def _check(partial: Path, record: Path, url: str, rows: int) -> None:
     """Check rows and hash of a complete download; record a first hash.
 
     Raises:
         UserError: it is not the expected file; it is removed.
     """
-    record = target.with_name(f"{target.name}.sha256")
     digest = files.sha256(partial)
     problem = ""
-    if record.exists() and record.read_text().strip() != digest:
+    if record.exists() and _recorded(record) != digest:
         problem = (
-            f"has sha256 {digest[:12]}..., {record.name} beside it says"
-            f" {record.read_text()[:12]}...; remove that record only if you"
+            f"has sha256 {digest[:12]}..., {record} says"
+            f" {_recorded(record)[:12]}...; remove that record only if you"
             " trust the new file"
         )
     elif rows and (found := _count_lines(partial)) != rows:

@@ -124,6 +124,14 @@ def test_a_file_that_has_changed_is_refused(mirror, tmp_path):
     downloads.download([mirror.url], target)
     target.unlink()
     mirror.content = gzip.compress(b"{}\n")
-    with pytest.raises(UserError, match="sha256 .* beside it says"):
+    with pytest.raises(UserError, match="sha256 .*json.gz.sha256 says"):
         downloads.download([mirror.url], target)
     assert not target.exists()
+
+
+def test_a_file_that_was_changed_on_disk_is_refused(mirror, tmp_path):
+    target = tmp_path / "reviews.json.gz"
+    downloads.download([mirror.url], target)
+    target.write_bytes(CONTENT[:-1])
+    with pytest.raises(UserError, match="has changed since it was downloaded"):
+        downloads.download([mirror.url], target)

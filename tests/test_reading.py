@@ -298,7 +298,7 @@ def test_parts_are_the_same_with_any_number_of_workers(tmp_path):
     assert found[0] == found[1] and len(found[0]) == 3
 
 
-# Properties: 4,000 single records, and 200 files of 25 to 50 records of which
+# Properties: 5,000 single records, and 200 files of 25 to 50 records of which
 # three in four are odd or damaged
 
 
@@ -341,7 +341,7 @@ def damaged(draw):
     return bytes(content)
 
 
-@settings(EXAMPLES, max_examples=4000)
+@settings(EXAMPLES, max_examples=5000)
 @given(damaged() | st.binary(max_size=60))
 def test_parsing_keeps_a_row_or_gives_a_reason(content):
     row, remark = parse(content)
