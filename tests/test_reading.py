@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from nlp_helpers import reading, reviews
 from nlp_helpers.errors import UserError
-from nlp_helpers.reading import TRUNCATED, parse
+from nlp_helpers.review_records import (
+    TRUNCATED,
+    label_of,
+    parse,
+)
+from nlp_helpers.review_records import (
+    records as records_of,
+)
 
 EXAMPLES = settings(
     deadline=None,
@@ -99,7 +106,7 @@ def test_labels_follow_the_article(tmp_path):
     _, rows = read(tmp_path, lines(review("text", s) for s in stars))
     names = [reviews.ID2LABEL[row["label"]] for row in rows]
     assert names == ["negative"] * 4 + ["neutral"] * 2 + ["positive"] * 2
-    assert [reading.label_of(s) for s in stars] == [r["label"] for r in rows]
+    assert [label_of(s) for s in stars] == [r["label"] for r in rows]
     assert reviews.ID2LABEL == {0: "neutral", 1: "positive", 2: "negative"}
 
 
@@ -373,7 +380,7 @@ def test_both_readers_agree_and_nothing_is_lost(
     # One file in three breaks off.
     report, rows = read(tmp_path, whole[: len(whole) - cut * (cut % 3 == 0)])
     expected, dropped = [], 0
-    for record, _, piece in reading.records(report.path, report.form):
+    for record, _, piece in records_of(report.path, report.form):
         row, _ = parse(piece)
         dropped += row is None
         if row is not None:

@@ -1,0 +1,288 @@
+"""Take review files apart into records, and records into rows, carefully.
+
+Nothing here is fast; `reading` hands over the files and the records that
+DuckDB is not sure of. What is safe to repair is repaired, and everything that
+is dropped gets a reason.
+"""
+
+import ast
+import gzip
+import html
+import json
+import math
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nlp_helpers.errors import UserError
+from nlp_helpers.reviews import LABEL2ID
+
+# Every field has one name in the 2014 and 2018 releases and one in 2023's.
+NAMES = {
+    "text": ("reviewText", "text"),
+    "overall": ("overall", "rating"),
+    "product": ("asin", "parent_asin"),
+    "reviewer": ("reviewerID", "user_id"),
+    "review": ("reviewID", "review_id"),
+}
+IDENTIFIERS = ("product", "reviewer", "review")
+PROBED_BYTES = 1 << 20  # of the file's beginning, to tell its form
+LONGEST_RECORD = 16 << 20  # bytes; nobody wrote a review of 16 MB
+TRUNCATED = "truncated file"
+TOO_LONG = "longer than 16 MB"
+GZIP_MAGIC = b"\x1f\x8b"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def detect_form(path: Path) -> str:
+    """Tell JSON lines, JSON array and Python literals apart.
+
+    Raises:
+        UserError: the file is missing, or it is something else.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file of reviews")
+    with open_binary(path) as stream:
+        start = _read_some(stream, PROBED_BYTES)
+    start = start.removeprefix(BYTE_ORDER_MARK).replace(b"\0", b"").lstrip()
+    if not start:
+        return "JSON lines"  # an empty file: no lines
+    if start.startswith(b"["):
+        return "JSON array"
+    for line in start.splitlines()[:20]:
+        if _as_json(line) is not None:
+            return "JSON lines"
+        if _as_literal(line) is not None:
+            return "Python literals"
+    if start.startswith(b"{"):
+        return "JSON lines"  # damaged at the start; the counts will show it
+    raise UserError(
+        f"{path} is no file of reviews: it begins with {start[:40]!r}; JSON"
+        " lines, a JSON array or Python literals are read, plain or gzipped"
+    )
+
+
+def is_gzipped(path: Path) -> bool:
+    """Look at the first two bytes, whatever the name says."""
+    with path.open("rb") as stream:
+        return stream.read(2) == GZIP_MAGIC
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """Open a plain or gzipped file for reading bytes."""
+    return gzip.open(path) if is_gzipped(path) else path.open("rb")
+
+
+def _read_some(stream: BinaryIO, size: int) -> bytes:
+    """Read up to `size` bytes; less where the file is cut off."""
+    content = b""
+    try:
+        while len(content) < size and (more := stream.read1(1 << 16)):
+            content += more
+    except (EOFError, OSError, zlib.error):
+        pass  # the careful reader counts it as a truncated file
+    return content
+
+
+def fields_seen(path: Path) -> set[str]:
+    """Return the field names that stand near the beginning of a file."""
+    with open_binary(path) as stream:
+        start = _read_some(stream, PROBED_BYTES)
+    return {
+        name.decode("ascii", "replace")
+        for name in re.findall(rb'"(\w+)"\s*:', start)
+    }
+
+
+def mend(text: str) -> str:
+    """Resolve HTML entities and drop NUL characters."""
+    return html.unescape(text).replace("\0", "")
+
+
+def records(path: Path, form: str) -> Iterator[tuple[int, int, bytes | str]]:
+    """Yield (record, line, content) of a file, both counted from 1.
+
+    Where there is no content a string says why: a record is too long, or a
+    gzip stream breaks off or goes wrong, which ends the records.
+    """
+    pieces = _array_items if form == "JSON array" else _lines
+    with open_binary(path) as stream:
+        for record, (line, content) in enumerate(pieces(stream), start=1):
+            if record == 1 and isinstance(content, bytes):
+                content = content.removeprefix(BYTE_ORDER_MARK)
+            yield record, line, content
+
+
+def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
+    """Yield the lines that are not blank, with their numbers."""
+    number = 0
+    while True:
+        number += 1
+        try:
+            line = stream.readline(LONGEST_RECORD)
+            too_long = len(line) == LONGEST_RECORD
+            while len(line) == LONGEST_RECORD and not line.endswith(b"\n"):
+                line = stream.readline(LONGEST_RECORD)
+        except (EOFError, OSError, zlib.error):
+            yield number, TRUNCATED
+            return
+        if not line and not too_long:
+            return
+        if too_long:
+            yield number, TOO_LONG
+        elif line.strip(b" \t\r\n"):
+            yield number, line
+
+
+def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
+    """Yield the objects of a JSON array, whatever its layout."""
+    decoder = json.JSONDecoder(strict=False)
+    text, place, line, more = "", 0, 1, True
+    while True:
+        skipped = re.compile(r"[\s,\[\ufeff]*").match(text, place)
+        line += text.count("\n", place, skipped.end())
+        place = skipped.end()
+        try:
+            _, end = decoder.raw_decode(text, place)
+        except (json.JSONDecodeError, RecursionError):
+            if more and len(text) - place < LONGEST_RECORD:
+                text, place = text[place:], 0
+                try:
+                    piece = stream.read(PROBED_BYTES)
+                except (EOFError, OSError, zlib.error):
+                    yield line, TRUNCATED
+                    return
+                more = bool(piece)
+                text += piece.decode("utf-8", "replace")
+                continue
+            if text[place:].strip(" \r\n\t]") == "":
+                return
+            # Damaged: go on where the next object begins.
+            following = re.compile(r"\}\s*,\s*(?=\{)").search(text, place)
+            end = following.end() if following else len(text)
+        yield line, text[place:end].encode("utf-8", "surrogatepass")
+        line += text.count("\n", place, end)
+        place = end
+
+
+def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
+    """Turn a record into a row, or say why it is dropped.
+
+    Returns:
+        (row, the repair that was needed, or "") or (None, the reason).
+    """
+    if isinstance(content, str):
+        return None, content
+    found, repair = _as_object(content)
+    if found is None:
+        return None, "damaged JSON"
+    text = _first(found, "text")
+    if not isinstance(text, str):
+        return None, "no text"
+    # Half of a surrogate pair cannot be written as UTF-8.
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = mend(text).strip()
+    if not text:
+        return None, "no text"
+    overall = _as_rating(_first(found, "overall"))
+    if overall is None:
+        return None, "no rating"
+    if not 0 <= overall <= 5:  # also true for NaN
+        return None, "rating outside 0 to 5"
+    row = {"text": text, "overall": overall, "label": label_of(overall)}
+    for name in IDENTIFIERS:
+        row[name] = _as_name(_first(found, name))
+    return row, repair
+
+
+def _as_name(value: Any) -> str | None:
+    """Turn a text, a whole number or a truth value into a name."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        value = str(value) if abs(value) < 10**18 else None
+    if not isinstance(value, str):
+        return None
+    return value.encode("utf-8", "replace").decode("utf-8")
+
+
+def label_of(overall: float) -> int:
+    """Turn stars into a label: 4 and more 1, less than 3 2, else 0."""
+    if overall >= 4:
+        return LABEL2ID["positive"]
+    return LABEL2ID["negative"] if overall < 3 else LABEL2ID["neutral"]
+
+
+def _as_object(content: bytes) -> tuple[dict[str, Any] | None, str]:
+    """Parse a record, mending it where nothing is guessed."""
+    found = _as_json(content)
+    if found is not None:
+        return found, ""
+    mended = content.replace(b"\0", b"").strip().removesuffix(b",")
+    mended = mended.decode("utf-8", "replace").encode()
+    found = _as_json(mended)
+    if found is not None:
+        return found, "NUL, invalid UTF-8 or a comma at the end"
+    found = _as_literal(mended)
+    return found, "" if found is None else "Python literal"
+
+
+def _as_json(content: bytes) -> dict[str, Any] | None:
+    """Parse a JSON object; of a key that comes twice the first counts."""
+    try:
+        found = json.loads(
+            content.decode("utf-8"),
+            strict=False,
+            object_pairs_hook=lambda pairs: dict(reversed(pairs)),
+        )
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _as_literal(content: bytes) -> dict[str, Any] | None:
+    """Parse a Python dictionary display; nothing is ever evaluated."""
+    text = content.decode("utf-8", "replace").strip()
+    if not text.startswith("{"):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes
+            found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _first(found: dict[str, Any], name: str) -> Any:
+    """Return the first of a field's names that is there and not null."""
+    values = (found.get(key) for key in NAMES[name])
+    return next((value for value in values if value is not None), None)
+
+
+def _as_rating(value: Any) -> float | None:
+    """Turn a number, or a text that is one, into a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and not re.fullmatch(r"[\s\d.]+", value):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None if isinstance(value, str) else math.inf
+
+
+def is_whole(path: Path) -> bool:
+    """Read a gzipped file to its end; DuckDB checks no check sums."""
+    if not is_gzipped(path):
+        return True
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(PROBED_BYTES):
+                pass
+    except (EOFError, OSError, zlib.error):
+        return False
+    return True
