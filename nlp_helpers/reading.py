@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,12 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
+@lru_cache(maxsize=1)
+def _shared() -> duckdb.DuckDBPyConnection:
+    """Open the DuckDB that all reading of files shares."""
+    return connect()
+
+
 def ask(question: str, **tables: Path) -> pd.DataFrame:
     """Answer an SQL question about Parquet files.
 
@@ -177,7 +184,7 @@ def survey(path: Path) -> Counter:
     label = f"CASE WHEN {sound} THEN {LABEL.format(o='overall_')} END"
     counted = f"SELECT {label} AS label, count(*) FROM ({rows}) GROUP BY 1"
     try:
-        return Counter(dict(connect().sql(counted).fetchall()))
+        return Counter(dict(_shared().cursor().sql(counted).fetchall()))
     except duckdb.Error as error:
         raise UserError(
             f"{path} ({form}) is too damaged to be surveyed: {error}; read it"
@@ -199,7 +206,8 @@ def _read_fast(
         FROM (SELECT *, try_cast(overall_ AS DOUBLE) AS stars
               FROM ({query(path, form)}))"""
     rows, unsure = 0, set()
-    for batch in connect().sql(selected).to_arrow_reader(BATCH_ROWS):
+    batches = _shared().cursor().sql(selected).to_arrow_reader(BATCH_ROWS)
+    for batch in batches:
         text = tidy(batch["text_"], batch["marked"])
         sound = pc.and_(batch["sound"], pc.not_equal(text, ""))
         record = pa.array(range(rows + 1, rows + 1 + len(batch)), pa.int64())
@@ -233,13 +241,18 @@ def read_file(path: Path, category: str, target: Path) -> Report:
         UserError: the file is missing or no file of reviews.
     """
     report = Report(path, detect_form(path))
-    if report.form != "Python literals" and is_whole(path):
+    if report.form != "Python literals":
         try:
             with _Writer(target, category) as writer:
                 report.rows, unsure = _read_fast(
                     path, report.form, category, writer.write
                 )
-                sure = _read_carefully(report, writer, unsure)
+                # DuckDB checks no check sums; reading to the end does.
+                sure = (
+                    _read_carefully(report, writer, unsure)
+                    if unsure
+                    else report.rows > 0 and is_whole(path)
+                )
             if sure:
                 report.kept = writer.rows
                 return report
@@ -295,8 +308,6 @@ def _read_carefully(
         False if the file has another number of records than DuckDB found,
         so that the numbers in `wanted` cannot be trusted.
     """
-    if wanted is not None and not wanted and report.rows:
-        return True
     record = 0
     for record, line, content in records(report.path, report.form):
         if wanted is not None and record not in wanted:

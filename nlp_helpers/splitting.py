@@ -17,6 +17,7 @@ from nlp_helpers.errors import UserError
 
 SPLITS = ("train", "validation")
 ROWS_PER_GROUP = 4096  # of a Parquet file; one group becomes one token shard
+MEMORY_LIMIT = "250MB"  # of DuckDB; what needs more goes to disk
 FEW_GROUPS = 20_000
 MOST_ATTEMPTS = 30
 # What must stay on one side of the split. Reviews of the published files have
@@ -72,6 +73,7 @@ def split(
     paths = sorted(parts.glob("*.parquet"))
     with files.staged_folder(target) as staging:
         connection = reading.connect()
+        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         connection.execute(f"SET temp_directory = '{staging}/temporary'")
         counts = _decide(
             connection, paths, group_by, test_size, sample_per_category, seed
@@ -207,7 +209,7 @@ def _write(
             chosen = connection.execute(
                 "SELECT place, held_out FROM decided WHERE part = $1", [part]
             ).fetchnumpy()
-            file = pq.ParquetFile(path)
+            file = pq.ParquetFile(path, pre_buffer=False)  # memory stays flat
             side = np.full(file.metadata.num_rows, -1, np.int8)
             side[chosen["place"]] = chosen["held_out"]
             start = 0
