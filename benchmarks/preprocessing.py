@@ -393,7 +393,7 @@ def read_real_reviews() -> list[str]:
 @click.command()
 @click.option("--json", "json_path", type=click.Path(), default=None)
 @click.option("--megabytes", default=200, help="Size of the file to read.")
-@click.option("--documents", default=60_000, help="Of the whole pipelines.")
+@click.option("--documents", default=200_000, help="Of the whole pipelines.")
 @click.option("--memory-rows", default=2_000_000, help="0 leaves it out.")
 @click.option("--pipeline", type=click.Choice(PIPELINES), hidden=True)
 @click.option("--file", type=click.Path(path_type=Path), hidden=True)

@@ -59,7 +59,7 @@ def collect(folder: Path, held_out: Path) -> None:
     default="build/minilm-l6-mlm",
     help="Folder to write; a checkpoint in it is taken up again.",
 )
-@click.option("--num-steps", default=6000, help="Optimizer steps.")
+@click.option("--num-steps", default=5400, help="Optimizer steps.")
 @click.option("--evaluate-every", default=500, help="Steps in between.")
 @click.option(
     "--train",
