@@ -74,7 +74,7 @@ $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offli
 	  || { echo "error: $(VENV) was not made by make setup; remove it or set VENV" >&2; exit 1; }
 	@! kill -0 "$$(cat $(VENV)/.unfinished 2>/dev/null)" 2>/dev/null \
 	  || { echo "error: $(VENV) is being set up already; if it is not, remove it" >&2; exit 1; }
-	@echo "Setting up $(VENV) (minutes, once): 0.65 GB to fetch, 2.3 GB on disk; with a CUDA torch 3.2 and 6.0 GB"
+	@echo "Setting up $(VENV) (minutes, once): 0.75 GB to fetch, 2.6 GB on disk; with a CUDA torch 3.3 and 6.3 GB"
 	@mkdir -p $(VENV) && echo $$PPID > $(VENV)/.unfinished
 	@find $(VENV) -mindepth 1 -maxdepth 1 ! -name .unfinished -exec rm -rf {} +
 	@$(PYTHON) -m venv $(VENV)

@@ -22,6 +22,8 @@ from nlp_helpers import files, models, session, tokenising
 from nlp_helpers.engine import run
 from nlp_helpers.errors import UserError
 
+FEWEST_SHOWN = 10  # shards; fewer are done before anyone looks
+
 
 @dataclass(frozen=True)
 class TokenSet:
@@ -112,7 +114,9 @@ def write_shards(
     ]
     lengths = {path.stem: np.zeros(max_length + 1, int) for path in sources}
     results = run(tokenising.tokenise_group, tasks, engine, num_workers)
-    for number, found in session.progress(results, len(tasks), "shards"):
+    if len(tasks) >= FEWEST_SHOWN:
+        results = session.progress(results, len(tasks), "shards")
+    for number, found in results:
         lengths[tasks[number][0].stem] += found
     description |= {
         "rows": {name: int(counts.sum()) for name, counts in lengths.items()},
