@@ -1,13 +1,29 @@
-"""Save a fine-tuned model as an ordinary model folder, whole or not at all."""
+"""Model folders, and checkpoints that an interrupted training goes on from.
 
+A checkpoint is a folder `step-00000050` with two files: tensors.safetensors
+(each trained parameter and the two moments AdamW keeps of it, in full
+precision) and state.json (all else, and the hash of the first). It is written
+under a hidden name and renamed once: it is there whole, or not at all.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_helpers import files
+from nlp_helpers.errors import UserError
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+COPIES = 8  # of the parameters: two checkpoints of three, two models
 
 
-def save(
+def save_model(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Write safetensors weights, config and tokenizer into `folder`.
@@ -17,3 +33,161 @@ def save(
     with files.staged_folder(folder) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
+
+
+def save(
+    folder: Path,
+    step: int,
+    parameters: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+) -> None:
+    """Write the checkpoint of a step, then remove those before it.
+
+    Args:
+        folder: of all checkpoints of this training.
+        step: number of steps taken.
+        parameters: what is trained, by name.
+        optimizer: an AdamW of these parameters.
+        state: what else is needed to go on, as plain JSON values; its
+            `made_with` says which training this is.
+    """
+    tensors = {}
+    for name, parameter in parameters.items():
+        tensors[f"{name}:value"] = parameter.detach()
+        for moment in MOMENTS:
+            tensors[f"{name}:{moment}"] = optimizer.state[parameter][moment]
+    folder.mkdir(parents=True, exist_ok=True)
+    for half_written in folder.glob(".step-*"):
+        shutil.rmtree(half_written)  # by a process that was killed
+    staging = folder / f".step-{step:08d}"
+    staging.mkdir()
+    save_file(tensors, staging / "tensors.safetensors")
+    content = {
+        "step": step,
+        "sha256": files.sha256(staging / "tensors.safetensors"),
+        **state,
+    }
+    files.write_json(staging / "state.json", content)
+    staging.rename(folder / f"step-{step:08d}")
+    for older in sorted(folder.glob("step-*"))[:-1]:
+        shutil.rmtree(older)
+
+
+def restore(
+    folder: Path,
+    parameters: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    made_with: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """Load the newest checkpoint of `folder`; return its state, or None.
+
+    Raises:
+        UserError: the checkpoint is damaged, or of another training.
+    """
+    found = sorted(folder.glob("step-*"))
+    if not found:
+        return None
+    checkpoint = found[-1]
+    state = _read_state(checkpoint)
+    _compare(checkpoint, state.get("made_with", {}), made_with)
+    tensors = _read_tensors(checkpoint, state, parameters)
+    for name, parameter in parameters.items():
+        parameter.data.copy_(tensors[f"{name}:value"])
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(state["step"])).to(
+                parameter.device if parameter.is_cuda else "cpu"
+            ),
+            **{
+                moment: tensors[f"{name}:{moment}"].to(parameter.device)
+                for moment in MOMENTS
+            },
+        }
+    return state
+
+
+def check_space(
+    folder: Path, parameters: Mapping[str, torch.nn.Parameter]
+) -> None:
+    """Ask for the disk that a training needs, before it begins.
+
+    Raises:
+        UserError: there is less.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    one = sum(p.numel() * p.element_size() for p in parameters.values())
+    free = shutil.disk_usage(folder).free
+    if free < COPIES * one:
+        raise UserError(
+            f"{folder} has {free / 1e9:.1f} GB free, and checkpoints and"
+            f" models need {COPIES * one / 1e9:.1f} GB; free some, or choose"
+            " another output_dir"
+        )
+
+
+def _read_state(checkpoint: Path) -> dict[str, Any]:
+    """Read state.json.
+
+    Raises:
+        UserError: it is missing, or no state.
+    """
+    try:
+        text = (checkpoint / "state.json").read_text(encoding="utf-8")
+        state = json.loads(text)
+        if {"step", "sha256", "made_with"} <= state.keys():
+            return state
+    except (OSError, ValueError, AttributeError) as error:
+        raise _damaged(checkpoint, f"state.json: {error}") from error
+    raise _damaged(checkpoint, "state.json lacks an entry")
+
+
+def _read_tensors(
+    checkpoint: Path,
+    state: Mapping[str, Any],
+    parameters: Mapping[str, torch.nn.Parameter],
+) -> dict[str, torch.Tensor]:
+    """Read tensors.safetensors, and compare its hash, names and shapes.
+
+    Raises:
+        UserError: something differs.
+    """
+    path = checkpoint / "tensors.safetensors"
+    if not path.is_file() or files.sha256(path) != state["sha256"]:
+        raise _damaged(checkpoint, f"{path.name} is not what was written")
+    tensors = load_file(path)
+    expected = {
+        f"{name}:{kind}": parameter.shape
+        for name, parameter in parameters.items()
+        for kind in ("value", *MOMENTS)
+    }
+    if expected != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise UserError(
+            f"{checkpoint} is of another model; remove {checkpoint.parent} to"
+            " start anew, or choose another output_dir"
+        )
+    return tensors
+
+
+def _compare(
+    checkpoint: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
+) -> None:
+    """Refuse a checkpoint that was made with other settings.
+
+    Raises:
+        UserError: names the first that differs.
+    """
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise UserError(
+                f"{checkpoint} is of an unfinished training with {name}"
+                f" {found.get(name)}, not {value}; set it back to finish that"
+                f" training, or remove {checkpoint.parent} to start anew"
+            )
+
+
+def _damaged(checkpoint: Path, reason: str) -> UserError:
+    """Return the error about a checkpoint that cannot be used."""
+    return UserError(
+        f"{checkpoint} is damaged ({reason}); remove it to start this training"
+        " anew"
+    )

@@ -1,21 +1,20 @@
-"""Figures of a classifier, the baselines beside it, and its mistakes."""
+"""How good a classifier is, how sure that is, and where it errs."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.dummy import DummyClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     accuracy_score,
+    confusion_matrix,
     f1_score,
     precision_recall_fscore_support,
 )
-from sklearn.pipeline import make_pipeline
 
-from nlp_helpers.reviews import ID2LABEL
+from nlp_helpers.reviews import ID2LABEL, LABEL2ID
+
+RESAMPLES = 10_000  # of the bootstrap
 
 
 def score(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
@@ -45,26 +44,95 @@ def per_class_table(
     )
 
 
-def predict_majority(labels: np.ndarray, num_texts: int) -> np.ndarray:
-    """Predict the most frequent training label for every text, (N,)."""
-    model = DummyClassifier(strategy="most_frequent")
-    model.fit(np.zeros((len(labels), 1)), labels)
-    return model.predict(np.zeros((num_texts, 1)))
-
-
-def predict_tfidf(
-    texts: Sequence[str], labels: np.ndarray, new_texts: Sequence[str]
+def confusion_counts(
+    labels: np.ndarray, predictions: np.ndarray
 ) -> np.ndarray:
-    """Train TF-IDF + balanced logistic regression; predict `new_texts`, (N,).
+    """Count texts by true class (row) and predicted class (column)."""
+    return confusion_matrix(labels, predictions, labels=list(ID2LABEL))
 
-    Words and pairs of words, each class weighted by the inverse of its size.
+
+def macro_f1(counts: np.ndarray) -> np.ndarray:
+    """Return macro-F1 of confusion counts, (..., 3, 3) -> (...)."""
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    said_or_true = counts.sum(axis=-1) + counts.sum(axis=-2)
+    return (2 * right / np.maximum(said_or_true, 1)).mean(axis=-1)
+
+
+def bootstrap(
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    rival: np.ndarray | None = None,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the 95 % interval of macro-F1, or of the gain over a rival.
+
+    The percentile bootstrap (Efron 1979): draw as many texts as there are,
+    with replacement, 10,000 times, and take the middle 95 % of the figures.
+    What a draw needs to know of a text is its class and what was predicted,
+    so that numbers of such cells are drawn, from a multinomial distribution,
+    which is the same and much faster. It says how far chance in the choice
+    of texts reaches, not in the training.
+
+    Args:
+        labels: the true classes, (N,).
+        predictions: of the model, (N,).
+        rival: predictions of another model for the same texts, (N,).
+        seed: of the draws.
     """
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-        LogisticRegression(class_weight="balanced", max_iter=1000),
+    size = len(ID2LABEL)
+    other = predictions if rival is None else rival
+    cells = np.zeros((size, size, size), np.int64)
+    np.add.at(cells, (labels, predictions, other), 1)
+    draws = np.random.default_rng(seed).multinomial(
+        len(labels), cells.ravel() / len(labels), RESAMPLES
     )
-    model.fit(texts, labels)
-    return model.predict(new_texts)
+    draws = draws.reshape(-1, size, size, size)
+    figures = macro_f1(draws.sum(axis=3))
+    if rival is not None:
+        figures = figures - macro_f1(draws.sum(axis=2))
+    low, high = np.percentile(figures, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def reliability(labels: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
+    """Compare how sure the model was with how often it was right.
+
+    Returns:
+        A row for each tenth of probability that occurs: `confidence` (mean
+        probability of the predicted class), `accuracy`, `texts`.
+    """
+    probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
+    found = pd.DataFrame(
+        {
+            "confidence": probabilities.max(axis=1),
+            "accuracy": logits.argmax(axis=1) == labels,
+        }
+    )
+    tenth = np.minimum((found["confidence"] * 10).astype(int), 9)
+    table = found.groupby(tenth).mean()
+    return table.assign(texts=found.groupby(tenth).size())
+
+
+def calibration_error(table: pd.DataFrame) -> float:
+    """Return the expected calibration error of a `reliability` table.
+
+    The mean distance between confidence and accuracy, weighted by texts:
+    Guo et al., "On calibration of modern neural networks", ICML 2017.
+    """
+    distances = (table["confidence"] - table["accuracy"]).abs()
+    return float((distances * table["texts"]).sum() / table["texts"].sum())
+
+
+def without_neutral(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the accuracy when only positive and negative texts count.
+
+    Neutral texts are left out and *neutral* cannot be answered: what the
+    model would reach if the neutral class did not exist.
+    """
+    classes = [LABEL2ID["positive"], LABEL2ID["negative"]]
+    rows = np.isin(labels, classes)
+    answers = np.take(classes, logits[rows][:, classes].argmax(axis=1))
+    return float((answers == labels[rows]).mean())
 
 
 def worst_mistakes(

@@ -100,6 +100,15 @@ class BertFineTuning(Common):
     learning_rate: float = Field(gt=0, lt=1, description="highest of the run")
     warmup_ratio: float = Field(ge=0, le=1, description="share of the steps")
     weight_decay: float = Field(ge=0, description="but not on biases")
+    class_weight: Literal["none", "balanced"] = Field(
+        description="balanced lets small classes count as much as large ones"
+    )
+    freeze_layers: int = Field(
+        ge=0, description="from the bottom, embeddings included; 0 is none"
+    )
+    num_seeds: Count = Field(description="trainings, from seed upwards")
+    num_processes: Count = Field(description="that share each batch")
+    checkpoint_every: Count = Field(description="steps between checkpoints")
     sentences: list[Text] = Field(
         min_length=1, description="to be labelled at the end"
     )

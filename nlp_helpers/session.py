@@ -49,13 +49,21 @@ def start(seed: int, device: str = "auto") -> Session:
         UserError: CUDA was asked for and there is none.
     """
     os.environ["KERAS_BACKEND"] = "torch"
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    if os.environ.get(HEADLESS_VARIABLE):
-        disable_progress_bars()
+    quieten()
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    session = Session(seed, choose_device(device), torch.float32)
+    print(session)
+    return session
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """Return the device that `cpu`, `cuda` or `auto` means here.
+
+    Raises:
+        UserError: CUDA was asked for and there is none.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -63,13 +71,19 @@ def start(seed: int, device: str = "auto") -> Session:
             "device is cuda, but torch sees no CUDA device; set device to auto"
             " or cpu (on Colab: Runtime > Change runtime type > GPU)"
         )
-    session = Session(seed, torch.device(device), torch.float32)
-    print(session)
-    return session
+    return torch.device(device)
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """Compute in bfloat16 where the processor has it, else change nothing.
+def quieten() -> None:
+    """Let transformers report errors alone, and no bars of its own."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    if os.environ.get(HEADLESS_VARIABLE):
+        disable_progress_bars()
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """Return bfloat16 where the processor has it, else float32.
 
     A processor without bfloat16 instructions emulates them, many times
     slower than float32.
@@ -79,20 +93,44 @@ def autocast(device: torch.device) -> torch.autocast:
     else:
         has = torch.cpu.get_capabilities()
         fast = any(has.get(name) for name in ("amx_bf16", "avx512_bf16"))
-    return torch.autocast(device.type, torch.bfloat16, enabled=bool(fast))
+    return torch.bfloat16 if fast else torch.float32
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Compute matrix products in bfloat16 where `precision` says so."""
+    enabled = precision(device) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def progress(
-    items: Iterable[Item], total: int, description: str
+    items: Iterable[Item],
+    total: int,
+    description: str,
+    done: int = 0,
+    quiet: bool = False,
 ) -> Iterator[Item]:
     """Pass `items` on with a bar, or headless with a line every tenth.
 
     The lines carry no times, so two equal runs print the same.
+
+    Args:
+        items: what is left to do.
+        total: of all items, those done before included.
+        description: what the bar or the lines are called.
+        done: how many were done before.
+        quiet: show nothing.
     """
     if not os.environ.get(HEADLESS_VARIABLE):
-        yield from tqdm(items, total=total, desc=description, unit="step")
+        yield from tqdm(
+            items,
+            initial=done,
+            total=total,
+            desc=description,
+            unit="step",
+            disable=quiet,
+        )
         return
-    for count, item in enumerate(items, start=1):
+    for count, item in enumerate(items, start=done + 1):
         yield item
-        if count * 10 // total > (count - 1) * 10 // total:
-            print(f"{description}: {count} of {total}")
+        if count * 10 // total > (count - 1) * 10 // total and not quiet:
+            print(f"{description}: {count} of {total}", flush=True)

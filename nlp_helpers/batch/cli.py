@@ -2,12 +2,16 @@
 
 import json
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
+from tqdm import tqdm
 
 from nlp_helpers import paths
 from nlp_helpers.errors import UserError, run_command
@@ -64,26 +68,70 @@ def reference() -> None:
     required=True,
     help="Folder of a fine-tuned classifier, from notebook 05 for example.",
 )
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["json", "table"]),
+    default="json",
+    show_default=True,
+    help="JSON lines as they come, or one table of all.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+)
 @click.argument("file", type=click.File(encoding="utf-8"), default="-")
-def predict(checkpoint: str, file: TextIO) -> None:
-    """Label the lines of FILE (default: standard input), as JSON lines."""
-    import transformers
+def predict(checkpoint: str, kind: str, device: str, file: TextIO) -> None:
+    """Label the lines of FILE (default: standard input).
 
-    from nlp_helpers import fine_tuning, models
+    Each line is a text; empty lines are passed over. Answers come in the
+    order of the lines, while more are read: text, label, and the probability
+    of each label.
+    """
+    from nlp_helpers import prediction, session
 
-    transformers.logging.disable_progress_bar()
-
-    texts = [line.strip() for line in file if line.strip()]
-    if not texts:
-        raise UserError(f"{file.name} has no text; give one text a line")
-    folder = paths.resolve(checkpoint)
     # Standard output is for the answers alone.
     with redirect_stdout(sys.stderr):
-        tokenizer, model = models.load(
-            str(folder), transformers.BertForSequenceClassification
-        )
-    for answer in fine_tuning.classify(texts, tokenizer, model):
+        session.quieten()
+        folder = str(paths.resolve(checkpoint))
+        place = session.choose_device(device)
+        classifier = prediction.load_classifier(folder, place)
+    lines = prediction.read_lines(file)
+    answers = _with_bar(prediction.classify(lines, *classifier))
+    if kind == "table":
+        return Console().print(_answer_table(answers))
+    for answer in answers:
         click.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def _with_bar(answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Count answers on standard error; say at the end how many, how fast.
+
+    Raises:
+        UserError: there are none.
+    """
+    bar = tqdm(answers, unit=" texts", disable=not sys.stderr.isatty())
+    count, started = 0, time.perf_counter()
+    for count, answer in enumerate(bar, start=1):
+        yield answer
+    if not count:
+        raise UserError("the input has no text; give one text a line")
+    rate = count / (time.perf_counter() - started)
+    click.echo(f"{count:,} texts, {rate:,.0f} a second", err=True)
+
+
+def _answer_table(answers: Iterable[dict[str, Any]]) -> Table:
+    """Tabulate text, label and probabilities."""
+    rows = list(answers)
+    names = [name for name in rows[0] if name not in ("text", "label")]
+    columns = (Column(name, justify="right") for name in names)
+    table = Table(Column("text", overflow="fold"), "label", *columns)
+    for row in rows:
+        shares = (f"{row[name]:.3f}" for name in names)
+        table.add_row(Text(row["text"]), row["label"], *shares)
+    return table
 
 
 def _summary(results: "list[Result]") -> Table:

@@ -57,7 +57,7 @@ def collect(folder: Path, held_out: Path) -> None:
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     default="build/minilm-l6-mlm",
-    help="Folder to write; a checkpoint in it is taken up again.",
+    help="Gets weights/ and checkpoints/; a run in it is taken up again.",
 )
 @click.option("--num-steps", default=5400, help="Optimizer steps.")
 @click.option("--evaluate-every", default=500, help="Steps in between.")

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import BertForMaskedLM
 
-from nlp_helpers import files, models, session
+from nlp_helpers import checkpoints, files, models, session
 from nlp_helpers.errors import UserError
 from nlp_helpers.pretraining import examples, figures, texts
 
@@ -139,7 +139,7 @@ def train(
     settings: Settings,
     device: str = "auto",
 ) -> None:
-    """Train on `folder`/train.jsonl; write weights and figures to `output`.
+    """Train on `folder`/train.jsonl; write `output`/weights, with figures.
 
     Every `evaluate_every` steps, a checkpoint and the weights are written.
     Started again, the run goes on from the checkpoint and ends with the same
@@ -159,7 +159,10 @@ def train(
         weight_decay=0.01,
         fused=True,
     )
-    first_step, tokens = restore(output, parameters, optimizer, settings)
+    kept = output / "checkpoints"
+    checkpoints.check_space(output, parameters)
+    state = checkpoints.restore(kept, parameters, optimizer, asdict(settings))
+    first_step, tokens = (state["step"], state["tokens"]) if state else (0, 0)
     corpus = load_examples(folder, tokenizer, settings)
     held_out = figures.read_held_out(held_out_path)
     lengths = np.array([len(example.input_ids) for example in corpus])
@@ -200,10 +203,11 @@ def train(
                 f" second: top-1 {found['top1']:.3f},"
                 f" top-5 {found['top5']:.3f}, loss {found['loss']:.2f}"
             )
-            with files.staged_folder(output) as staging:
+            with files.staged_folder(output / "weights") as staging:
                 save(model, staging)
                 files.write_json(staging / "figures.json", summary)
-                keep(staging, parameters, optimizer, settings, step, tokens)
+            state = {"made_with": asdict(settings), "tokens": tokens}
+            checkpoints.save(kept, step, parameters, optimizer, state)
 
 
 def train_step(
@@ -245,54 +249,3 @@ def save(model: torch.nn.Module, folder: Path) -> None:
     save_file(tensors, weights, metadata={"format": "pt"})
     bias = inner(model).cls.predictions.bias.detach().cpu().half()
     save_file({"bias": bias}, folder / "output_bias.safetensors")
-
-
-def keep(
-    folder: Path,
-    parameters: dict[str, torch.nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    settings: Settings,
-    step: int,
-    tokens: int,
-) -> None:
-    """Write a checkpoint: parameters and moments in full precision."""
-    tensors = {}
-    for name, parameter in parameters.items():
-        tensors[f"{name}:value"] = parameter.detach()
-        for key in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{name}:{key}"] = optimizer.state[parameter][key]
-    state = {"step": step, "tokens": tokens, "settings": asdict(settings)}
-    save_file(tensors, folder / "checkpoint.safetensors")
-    files.write_json(folder / "checkpoint.json", state)
-
-
-def restore(
-    folder: Path,
-    parameters: dict[str, torch.nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    settings: Settings,
-) -> tuple[int, int]:
-    """Load the checkpoint of `folder`; return its step and tokens, or 0, 0.
-
-    Raises:
-        UserError: the checkpoint was made with other settings.
-    """
-    if not (folder / "checkpoint.json").exists():
-        return 0, 0
-    state = json.loads((folder / "checkpoint.json").read_text())
-    for name, value in asdict(settings).items():
-        if state["settings"].get(name) != value:
-            raise UserError(
-                f"{folder} has a checkpoint with {name}"
-                f" {state['settings'].get(name)}, not {value}; remove the"
-                " folder or choose another --output"
-            )
-    tensors = load_file(folder / "checkpoint.safetensors")
-    for name, parameter in parameters.items():
-        parameter.data.copy_(tensors[f"{name}:value"])
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(state["step"])),
-            "exp_avg": tensors[f"{name}:exp_avg"].to(parameter.device),
-            "exp_avg_sq": tensors[f"{name}:exp_avg_sq"].to(parameter.device),
-        }
-    return state["step"], state["tokens"]

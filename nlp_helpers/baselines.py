@@ -1,0 +1,101 @@
+"""What a fine-tuned model has to beat: four rivals that cost little."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import transformers
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+from nlp_helpers import models, session, unpadded
+from nlp_helpers.encoding import TokenSet, pad
+from nlp_helpers.reviews import LABEL2ID
+
+# The bounds that VADER's authors recommend for its compound score.
+VADER_BOUND = 0.05
+
+
+def predict_majority(labels: np.ndarray, num_texts: int) -> np.ndarray:
+    """Predict the most frequent training label for every text, (N,)."""
+    model = DummyClassifier(strategy="most_frequent")
+    model.fit(np.zeros((len(labels), 1)), labels)
+    return model.predict(np.zeros((num_texts, 1)))
+
+
+def predict_vader(texts: Sequence[str]) -> np.ndarray:
+    """Label by VADER's word list and rules, which learn nothing, (N,).
+
+    Hutto and Gilbert, "VADER: a parsimonious rule-based model for sentiment
+    analysis of social media text", ICWSM 2014.
+    """
+    analyzer = SentimentIntensityAnalyzer()
+    scores = np.array([analyzer.polarity_scores(t)["compound"] for t in texts])
+    labels = np.full(len(scores), LABEL2ID["neutral"])
+    labels[scores >= VADER_BOUND] = LABEL2ID["positive"]
+    labels[scores <= -VADER_BOUND] = LABEL2ID["negative"]
+    return labels
+
+
+def predict_tfidf(
+    texts: Sequence[str], labels: np.ndarray, new_texts: Sequence[str]
+) -> np.ndarray:
+    """Train TF-IDF + balanced logistic regression; predict `new_texts`, (N,).
+
+    Words and pairs of words, each class weighted by the inverse of its size.
+    """
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(class_weight="balanced", max_iter=1000),
+    )
+    model.fit(texts, labels)
+    return model.predict(new_texts)
+
+
+def predict_frozen(
+    model_name: str,
+    train: TokenSet,
+    new: TokenSet,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
+    """Train a logistic regression on the pretrained encoder's vectors, (N,).
+
+    The encoder stays as it is. A text is the mean of the hidden states of
+    its tokens, which is how MiniLM's sentence vectors are made.
+    """
+    vectors = [
+        sentence_vectors(model_name, tokens, device) for tokens in (train, new)
+    ]
+    model = make_pipeline(
+        StandardScaler(),
+        LogisticRegression(class_weight="balanced", max_iter=1000),
+    )
+    model.fit(vectors[0], train.labels)
+    return model.predict(vectors[1])
+
+
+@torch.no_grad()
+def sentence_vectors(
+    model_name: str, tokens: TokenSet, device: torch.device | str = "cpu"
+) -> np.ndarray:
+    """Return the mean hidden state of each of N texts, (N, H)."""
+    tokenizer, model = models.load(model_name, transformers.BertModel, device)
+    lengths = np.array([len(ids) for ids in tokens.input_ids])
+    order = np.argsort(lengths, kind="stable")  # so that little is padded
+    vectors = np.empty((len(tokens), model.config.hidden_size), np.float32)
+    for cut in unpadded.passes(lengths[order]):
+        rows = order[cut]
+        batch = pad(
+            [tokens.input_ids[row] for row in rows], tokenizer.pad_token_id
+        )
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        with session.autocast(torch.device(device)):
+            hidden = model(**batch).last_hidden_state.float()
+        mask = batch["attention_mask"][..., None]
+        means = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+        vectors[rows] = means.cpu().numpy()
+    return vectors

@@ -1,0 +1,42 @@
+"""Fine-tune without a notebook, in one process or under accelerate.
+
+    python -m nlp_helpers.fine_tuning --help
+    accelerate launch --num_processes 4 -m nlp_helpers.fine_tuning ...
+"""
+
+from pathlib import Path
+
+import click
+
+from nlp_helpers import parameters, paths, session
+from nlp_helpers.errors import run_command
+from nlp_helpers.fine_tuning import training
+
+NOTEBOOK = "05_bert_fine_tuning"
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--params",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=f"params/offline/{NOTEBOOK}.yaml",
+    help="Parameters of notebook 05.",
+)
+@click.option("--output-dir", help="Instead of the one in PARAMS.")
+def main(params: Path, output_dir: str | None) -> None:
+    """Train as notebook 05 does, all seeds, into OUTPUT_DIR/training."""
+    values = parameters.read_file(NOTEBOOK, paths.resolve(params))
+    session.quieten()
+    output = paths.resolve(output_dir or values["output_dir"]) / "training"
+    for settings in training.read_settings(values):
+        training.train(
+            paths.resolve(values["data_dir"]),
+            output / f"seed-{settings.seed}",
+            settings,
+            values["device"],
+            values["checkpoint_every"],
+        )
+
+
+if __name__ == "__main__":
+    run_command(main)

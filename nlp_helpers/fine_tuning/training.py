@@ -1,0 +1,433 @@
+"""The training loop, on one processor, one GPU or many.
+
+Batches, dropout and learning rate of a step are functions of seed and step.
+What a checkpoint must hold is therefore short: the weights, the optimizer's
+moments, the step, and the figures so far.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch.nn.functional import cross_entropy
+from transformers import (
+    BertForSequenceClassification,
+    PreTrainedTokenizerBase,
+    get_linear_schedule_with_warmup,
+)
+
+from nlp_helpers import (
+    checkpoints,
+    evaluation,
+    files,
+    models,
+    session,
+    unpadded,
+)
+from nlp_helpers.encoding import TokenSet, read_shards
+from nlp_helpers.errors import UserError
+from nlp_helpers.fine_tuning import batches
+from nlp_helpers.reviews import ID2LABEL, LABEL2ID
+
+NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")
+LONGEST_GRADIENT = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the weights, bit for bit on one machine.
+
+    The names are those of notebook 05's parameters.
+    """
+
+    model_name: str
+    num_epochs: int = 2
+    batch_size: int = 32
+    learning_rate: float = 2e-4
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.01
+    class_weight: str = "none"  # or balanced
+    freeze_layers: int = 0
+    seed: int = 2018
+
+
+@dataclass
+class History:
+    """What happened so far: the loss of each step, and each validation."""
+
+    losses: list[float] = field(default_factory=list)
+    validations: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Return the validation of the lowest loss."""
+        return min(self.validations, key=lambda figures: figures["loss"])
+
+
+def read_settings(parameters: Mapping[str, Any]) -> list[Settings]:
+    """Return the settings of each of `num_seeds` trainings.
+
+    Args:
+        parameters: of notebook 05; its `globals()` will do.
+    """
+    values = {field.name: parameters[field.name] for field in fields(Settings)}
+    seeds = range(values["seed"], values["seed"] + parameters["num_seeds"])
+    return [Settings(**values | {"seed": seed}) for seed in seeds]
+
+
+def load_model(
+    settings: Settings,
+) -> tuple[PreTrainedTokenizerBase, unpadded.UnpaddedClassifier]:
+    """Load the encoder, draw a head for three classes, freeze what is asked.
+
+    Raises:
+        UserError: the model has fewer layers than are to be frozen.
+    """
+    torch.manual_seed(settings.seed)  # the head is drawn at random
+    tokenizer, model = models.load(
+        settings.model_name,
+        BertForSequenceClassification,
+        new_head=True,
+        num_labels=len(ID2LABEL),
+        id2label=ID2LABEL,
+        label2id=LABEL2ID,
+        attention_probs_dropout_prob=0.0,
+    )
+    freeze(model, settings.freeze_layers)
+    return tokenizer, unpadded.UnpaddedClassifier(model)
+
+
+def freeze(model: BertForSequenceClassification, num_layers: int) -> None:
+    """Leave the embeddings and the first `num_layers` layers as they are.
+
+    Raises:
+        UserError: the model has fewer layers.
+    """
+    layers = model.bert.encoder.layer
+    if num_layers > len(layers):
+        raise UserError(
+            f"freeze_layers is {num_layers}, but the model has"
+            f" {len(layers)} layers"
+        )
+    if num_layers:
+        model.bert.embeddings.requires_grad_(False)
+        layers[:num_layers].requires_grad_(False)
+
+
+def parameter_groups(
+    model: torch.nn.Module, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Split the parameters: weight decay for all but biases and LayerNorm.
+
+    Decay pulls weights towards zero. A bias or a LayerNorm scale has no
+    reason to be near zero, so BERT (Devlin et al. 2019) leaves them out.
+    """
+    decayed, spared = [], []
+    for name, parameter in trained_parameters(model).items():
+        group = spared if name.endswith(NO_WEIGHT_DECAY) else decayed
+        group.append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+
+
+def trained_parameters(
+    model: torch.nn.Module,
+) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that are not frozen, by name."""
+    return {n: p for n, p in model.named_parameters() if p.requires_grad}
+
+
+def class_weights(labels: np.ndarray, kind: str) -> torch.Tensor:
+    """Return the weight of each class in the loss, (3,).
+
+    `balanced` is scikit-learn's: N / (classes * texts of the class), so
+    that each class weighs as much as any other. `none` is 1 for each.
+
+    Raises:
+        UserError: `kind` is neither.
+    """
+    if kind == "none":
+        return torch.ones(len(ID2LABEL))
+    if kind != "balanced":
+        raise UserError(f"class_weight is {kind!r}; it can be none, balanced")
+    counts = np.bincount(labels, minlength=len(ID2LABEL)).clip(min=1)
+    weights = len(labels) / (len(counts) * counts)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def train(
+    data: Path,
+    output: Path,
+    settings: Settings,
+    device: str = "auto",
+    checkpoint_every: int = 50,
+) -> None:
+    """Fine-tune on the shards of `data`; write everything to `output`.
+
+    `output` gets `model` (after the last step), `best` (the validation of
+    the lowest loss; both are ordinary model folders), history.json, and
+    while it lasts, every `checkpoint_every` steps, a checkpoint. Called again
+    after it was killed, the training goes on from there, and ends with the
+    same weights as if it had not been. Several processes, started by
+    accelerate, share each batch.
+
+    Raises:
+        UserError: there are no shards, the disk is too small, a checkpoint
+            is damaged or of another run, or the loss is not finite.
+    """
+    accelerator = Accelerator(cpu=device == "cpu")
+    train_set = read_shards(data / "shards", "train", settings.model_name)
+    validation = read_shards(
+        data / "shards", "validation", settings.model_name
+    )
+    shows = accelerator.is_main_process
+    with accelerator.local_main_process_first():
+        with nullcontext() if shows else redirect_stdout(None):
+            tokenizer, model = load_model(settings)
+    run = _Run(accelerator, model, train_set, settings)
+    made_with = fingerprint(settings, train_set, validation)
+    folder = output / "checkpoints"
+    history = History(**run.restore(folder, made_with))
+    if shows:
+        (output / "history.json").unlink(missing_ok=True)
+        checkpoints.check_space(output, run.parameters)
+        print(f"seed {settings.seed}: {run}")
+    steps = range(len(history.losses) + 1, run.num_steps + 1)
+    pending = []
+    for step in session.progress(
+        steps,
+        run.num_steps,
+        f"seed {settings.seed}",
+        done=len(history.losses),
+        quiet=not shows,
+    ):
+        pending.append(run.take_step(step))
+        epoch_ends = step % run.steps_per_epoch == 0
+        if not (epoch_ends or step % checkpoint_every == 0):
+            continue
+        history.losses += run.collect(pending)
+        pending = []
+        if epoch_ends:
+            history.validations.append(run.validate(validation, step))
+            if history.best is history.validations[-1]:
+                run.save_model(output / "best", tokenizer)
+        run.save(folder, step, asdict(history), made_with)
+    run.save_model(output / "model", tokenizer)
+    if shows:
+        files.write_json(output / "history.json", asdict(history))
+    accelerator.wait_for_everyone()
+
+
+class _Run:
+    """What the loop works on: the model, its optimizer, the texts."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: unpadded.UnpaddedClassifier,
+        tokens: TokenSet,
+        settings: Settings,
+    ) -> None:
+        """Put the model on its device and make the optimizer."""
+        self.accelerator, self.settings = accelerator, settings
+        self.tokens = tokens
+        self.lengths = np.array([len(ids) for ids in tokens.input_ids])
+        self.weights = class_weights(tokens.labels, settings.class_weight)
+        self.steps_per_epoch = -(-len(tokens) // settings.batch_size)
+        self.num_steps = settings.num_epochs * self.steps_per_epoch
+        if len(tokens) // self.steps_per_epoch < accelerator.num_processes:
+            raise UserError(
+                f"batch_size {settings.batch_size} gives some of"
+                f" {accelerator.num_processes} processes no text; raise it or"
+                " start fewer processes"
+            )
+        self.classifier = model
+        self.model = accelerator.prepare(model)
+        self.parameters = trained_parameters(self.classifier.model)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.classifier.model, settings.weight_decay),
+            lr=settings.learning_rate,
+            fused=True,
+        )
+        self.scheduler = get_linear_schedule_with_warmup(
+            self.optimizer,
+            int(settings.warmup_ratio * self.num_steps),
+            self.num_steps,
+        )
+        self.model.train()
+
+    def __str__(self) -> str:
+        """Return one line: what computes, in which precision, how much."""
+        device = self.accelerator.device
+        precision = str(session.precision(device)).removeprefix("torch.")
+        count = self.accelerator.num_processes
+        processes = f", {count} processes" if count > 1 else ""
+        return (
+            f"{self.num_steps} steps on {device.type} in"
+            f" {precision}{processes}"
+        )
+
+    def batch_rows(self, step: int) -> np.ndarray:
+        """Return the rows that step 1, 2, ... takes, of all processes."""
+        epoch, place = divmod(step - 1, self.steps_per_epoch)
+        return batches.plan_epoch(
+            len(self.tokens),
+            self.settings.batch_size,
+            self.settings.seed,
+            epoch,
+        )[place]
+
+    def take_step(self, step: int) -> torch.Tensor:
+        """Train on one batch; return this process's share of its loss."""
+        accelerator = self.accelerator
+        torch.manual_seed(
+            batches.step_seed(
+                self.settings.seed, step, accelerator.process_index
+            )
+        )
+        rows = self.batch_rows(step)
+        weight = float(self.weights[self.tokens.labels[rows]].sum())
+        mine = batches.share(
+            rows,
+            self.lengths,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        runs = [mine[cut] for cut in unpadded.passes(self.lengths[mine])]
+        loss = torch.zeros((), device=accelerator.device)
+        for number, some in enumerate(runs, start=1):
+            # Processes exchange their gradients once, after the last pass.
+            waits = number < len(runs)
+            with accelerator.no_sync(self.model) if waits else nullcontext():
+                # They exchange means; a sum of all is what is wanted.
+                part = self.summed_loss(some) / weight
+                accelerator.backward(part * accelerator.num_processes)
+            loss += part.detach()
+        accelerator.clip_grad_norm_(self.model.parameters(), LONGEST_GRADIENT)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad()
+        return loss
+
+    def summed_loss(self, rows: np.ndarray) -> torch.Tensor:
+        """Return the weighted cross-entropy of some texts, added up."""
+        device = self.accelerator.device
+        batch = unpadded.join([self.tokens.input_ids[row] for row in rows])
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        labels = torch.from_numpy(self.tokens.labels[rows]).to(device)
+        with session.autocast(device):
+            logits = self.model(**batch)
+        weights = self.weights.to(device)
+        return cross_entropy(
+            logits.float(), labels, weight=weights, reduction="sum"
+        )
+
+    def collect(self, pending: Sequence[torch.Tensor]) -> list[float]:
+        """Add up the processes' shares of the losses of some steps.
+
+        Raises:
+            UserError: a loss is not a finite number.
+        """
+        losses = self.accelerator.reduce(torch.stack(list(pending)), "sum")
+        if not losses.isfinite().all():
+            raise UserError(
+                "the loss is no longer a finite number; lower learning_rate"
+                f" (now {self.settings.learning_rate})"
+            )
+        return losses.tolist()
+
+    def validate(self, tokens: TokenSet, step: int) -> dict[str, float]:
+        """Return `step` and the mean loss, accuracy and macro-F1."""
+        accelerator = self.accelerator
+        count = accelerator.num_processes
+        mine = np.arange(len(tokens))[accelerator.process_index :: count]
+        logits = torch.zeros(len(tokens), len(ID2LABEL))
+        logits[mine] = torch.from_numpy(
+            unpadded.predict_logits(
+                self.classifier, [tokens.input_ids[row] for row in mine]
+            )
+        )
+        logits = accelerator.reduce(logits.to(accelerator.device), "sum").cpu()
+        labels = torch.from_numpy(tokens.labels)
+        return {
+            "step": step,
+            "loss": cross_entropy(logits, labels).item(),
+            **evaluation.score(tokens.labels, logits.argmax(dim=1).numpy()),
+        }
+
+    def save_model(
+        self, folder: Path, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        """Write the model folder, in one process."""
+        if self.accelerator.is_main_process:
+            checkpoints.save_model(folder, self.classifier.model, tokenizer)
+
+    def save(
+        self,
+        folder: Path,
+        step: int,
+        history: dict[str, Any],
+        made_with: dict[str, Any],
+    ) -> None:
+        """Write a checkpoint, in one process."""
+        if self.accelerator.is_main_process:
+            state = {
+                "made_with": made_with,
+                "history": history,
+                "scheduler": _plain(self.scheduler.state_dict()),
+            }
+            checkpoints.save(
+                folder, step, self.parameters, self.optimizer, state
+            )
+
+    def restore(
+        self, folder: Path, made_with: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Load the newest checkpoint; return its history, or {}."""
+        state = checkpoints.restore(
+            folder, self.parameters, self.optimizer, made_with
+        )
+        if state is None:
+            return {}
+        self.scheduler.load_state_dict(state["scheduler"])
+        for group, rate in zip(
+            self.optimizer.param_groups,
+            state["scheduler"]["_last_lr"],
+            strict=True,
+        ):
+            group["lr"] = rate
+        return state["history"]
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """Leave the functions out of a scheduler's state; they are made anew."""
+    return {k: v for k, v in state.items() if k != "lr_lambdas"}
+
+
+def fingerprint(
+    settings: Settings, *token_sets: TokenSet
+) -> dict[str, str | int | float]:
+    """Return all that decides the weights: settings, texts, code, torch."""
+    texts = hashlib.sha256()
+    for tokens in token_sets:
+        texts.update(tokens.labels.tobytes())
+        for ids in tokens.input_ids:
+            texts.update(len(ids).to_bytes(4, "little") + ids.tobytes())
+    code = hashlib.sha256()
+    sources = [Path(__file__), Path(batches.__file__), Path(unpadded.__file__)]
+    for source in sources:
+        code.update(source.read_bytes())
+    return {
+        **asdict(settings),
+        "texts": texts.hexdigest()[:16],
+        "code": code.hexdigest()[:16],
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,80 @@
+"""Label texts with a fine-tuned classifier, few at a time."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TextIO
+
+import torch
+from transformers import (
+    BertForSequenceClassification,
+    PreTrainedTokenizerBase,
+)
+
+from nlp_helpers import models, unpadded
+from nlp_helpers.encoding import encode
+from nlp_helpers.errors import UserError
+
+TEXTS_AT_ONCE = 256  # answered together, so that memory stays flat
+
+
+def load_classifier(
+    checkpoint: str, device: torch.device | str = "cpu"
+) -> tuple[PreTrainedTokenizerBase, unpadded.UnpaddedClassifier]:
+    """Load a model folder that notebook 05 wrote.
+
+    Raises:
+        UserError: see `models.load`.
+    """
+    tokenizer, model = models.load(
+        checkpoint,
+        BertForSequenceClassification,
+        device,
+        attention_probs_dropout_prob=0.0,
+    )
+    return tokenizer, unpadded.UnpaddedClassifier(model).eval()
+
+
+def read_lines(file: TextIO) -> Iterator[str]:
+    """Read the lines that have text, one by one.
+
+    Raises:
+        UserError: the file is not UTF-8.
+    """
+    try:
+        yield from filter(None, map(str.strip, file))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file.name} is not UTF-8 ({error.reason} at byte"
+            f" {error.start}); convert it, for example with `iconv -f latin1"
+            " -t utf-8`"
+        ) from error
+
+
+def classify(
+    texts: Iterable[str],
+    tokenizer: PreTrainedTokenizerBase,
+    model: unpadded.UnpaddedClassifier,
+    max_length: int = 512,
+) -> Iterator[dict[str, Any]]:
+    """Label texts as they come.
+
+    Args:
+        texts: read only as far as answers are asked for, and a little more.
+        tokenizer: the classifier's own.
+        model: see `load_classifier`.
+        max_length: what a text has beyond so many tokens is not read.
+
+    Yields:
+        For each text, in order: `text`, `label`, and the probability of
+        every label under its name.
+    """
+    names = list(model.model.config.id2label.values())
+    remaining = iter(texts)
+    while some := list(islice(remaining, TEXTS_AT_ONCE)):
+        input_ids = encode(some, tokenizer, max_length)
+        logits = torch.from_numpy(unpadded.predict_logits(model, input_ids))
+        rows = logits.softmax(dim=-1).tolist()
+        for text, row in zip(some, rows, strict=True):
+            probabilities = dict(zip(names, row, strict=True))
+            label = max(probabilities, key=probabilities.get)
+            yield {"text": text, "label": label, **probabilities}
