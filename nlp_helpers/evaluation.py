@@ -1,6 +1,6 @@
 """How good a classifier is, how sure that is, and where it errs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,26 @@ def score(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
             f1_score(labels, predictions, average="macro", zero_division=0)
         ),
     }
+
+
+def compare(
+    labels: np.ndarray, answers: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """Tabulate the scores of several predictions for the same texts.
+
+    Args:
+        labels: the true classes, (N,).
+        answers: name -> predicted classes, (N,).
+
+    Returns:
+        A row for each: `accuracy`, `macro_f1`, and `low` and `high`, its
+        95 % interval.
+    """
+    rows = {}
+    for name, predictions in answers.items():
+        low, high = bootstrap(labels, predictions)
+        rows[name] = score(labels, predictions) | {"low": low, "high": high}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def per_class_table(
@@ -135,6 +155,13 @@ def without_neutral(labels: np.ndarray, logits: np.ndarray) -> float:
     return float((answers == labels[rows]).mean())
 
 
+def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Return the cross-entropy of each text in nats, (N,)."""
+    return torch.nn.functional.cross_entropy(
+        torch.from_numpy(logits), torch.from_numpy(labels), reduction="none"
+    ).numpy()
+
+
 def worst_mistakes(
     texts: Sequence[str], labels: np.ndarray, logits: np.ndarray, number: int
 ) -> pd.DataFrame:
@@ -143,13 +170,11 @@ def worst_mistakes(
     Returns:
         Columns `loss`, `label`, `predicted`, `text`.
     """
-    losses = torch.nn.functional.cross_entropy(
-        torch.from_numpy(logits), torch.from_numpy(labels), reduction="none"
-    ).numpy()
-    worst = np.argsort(-losses, kind="stable")[:number]
+    found = losses(labels, logits)
+    worst = np.argsort(-found, kind="stable")[:number]
     return pd.DataFrame(
         {
-            "loss": losses[worst],
+            "loss": found[worst],
             "label": [ID2LABEL[label] for label in labels[worst]],
             "predicted": [ID2LABEL[i] for i in logits[worst].argmax(axis=1)],
             "text": [texts[row] for row in worst],

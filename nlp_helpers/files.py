@@ -58,6 +58,17 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, text + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder; an older `target` is replaced, whole or not at all."""
+    with staged_folder(target) as staging:
+        shutil.copytree(source, staging, dirs_exist_ok=True)
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     digest = hashlib.sha256()

@@ -100,8 +100,8 @@ def load(
         model_class: the transformers class to open it with, for example
             BertForMaskedLM or AutoModelForCausalLM.
         device: where the weights go.
-        new_head: whether weights that the files lack are to be drawn at
-            random, because training comes next.
+        new_head: whether weights that the files lack, or have in another
+            size, are to be drawn at random, because training comes next.
         config: settings passed on to the model's configuration.
 
     Raises:
@@ -115,6 +115,7 @@ def load(
         dtype=torch.float32,
         local_files_only=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=new_head,
         **config,
     )
     missing = sorted(loading["missing_keys"])

@@ -6,6 +6,7 @@ readers can tell apart.
 """
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -104,12 +105,26 @@ def length_histogram(
     return figure
 
 
-def loss_curve(losses: Sequence[float], window: int, title: str) -> Figure:
-    """Draw the training loss of every step and its running mean."""
+def loss_curves(
+    losses: dict[str, Sequence[float]], window: int, title: str
+) -> Figure:
+    """Draw the training loss of each run as the running mean of its steps.
+
+    Args:
+        losses: name of a run -> loss of every step. One run alone is drawn
+            step by step too.
+        window: steps of the running mean.
+        title: of the figure.
+    """
     figure, [axis] = _figure(title)
-    smooth = pd.Series(losses).rolling(window, min_periods=1).mean()
-    axis.plot(losses, color=BLUE, alpha=0.25, label="each step")
-    axis.plot(smooth, color=BLUE, label=f"mean of {window} steps")
+    for (name, values), colour in zip(
+        losses.items(), cycle((BLUE, ORANGE, GREEN, GREY)), strict=False
+    ):
+        if len(losses) == 1:
+            axis.plot(values, color=colour, alpha=0.25, label="each step")
+        smooth = pd.Series(values).rolling(window, min_periods=1).mean()
+        label = f"{name}, mean of {window} steps"
+        axis.plot(smooth, color=colour, label=label)
     axis.set(xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
     axis.legend(frameon=False)
     return figure
@@ -135,4 +150,47 @@ def confusion_matrix(
     axis.set_xticks(ticks, names)
     axis.set_yticks(ticks, names)
     axis.set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+def score_bars(
+    scores: pd.DataFrame, reference: tuple[str, float], title: str
+) -> Figure:
+    """Draw a bar for each row of `scores`, best last, with its interval.
+
+    Args:
+        scores: columns `macro_f1`, `low` and `high`; index: names.
+        reference: name and macro-F1 of what is drawn as a line.
+        title: of the figure.
+    """
+    figure, [axis] = _figure(title, height=1.3 + 0.4 * len(scores))
+    found = scores["macro_f1"]
+    spread = [found - scores["low"], scores["high"] - found]
+    axis.barh(list(scores.index), found, xerr=spread, color=BLUE, capsize=3)
+    for row, value in enumerate(found):
+        axis.text(0.01, row, f"{value:.2f}", va="center", color="white")
+    name, height = reference
+    axis.axvline(height, color=ORANGE, ls="--", label=name)
+    axis.set(xlabel="macro-F1, with 95 % interval", xlim=(0, 1))
+    axis.legend(frameon=False, loc="lower right")
+    axis.invert_yaxis()
+    return figure
+
+
+def reliability_diagram(table: pd.DataFrame, title: str) -> Figure:
+    """Draw accuracy against confidence, and how many texts stand behind.
+
+    Args:
+        table: columns `confidence`, `accuracy` and `texts`.
+        title: of the figure.
+    """
+    figure, [left, right] = _figure(title, 7.6, 3.4, columns=2)
+    left.plot([0, 1], [0, 1], color=GREY, ls="--", label="as sure as right")
+    left.plot(
+        table["confidence"], table["accuracy"], color=BLUE, marker="o"
+    )
+    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    left.legend(frameon=False)
+    right.bar(table["confidence"], table["texts"], width=0.06, color=BLUE)
+    right.set(xlabel="confidence", ylabel="texts", xlim=(0, 1))
     return figure

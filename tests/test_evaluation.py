@@ -28,15 +28,75 @@ def test_a_class_that_is_never_predicted_counts_as_zero():
     assert scores["macro_f1"] == pytest.approx((0 + 2 / 3 + 0) / 3)
 
 
-def test_the_majority_is_that_of_the_training_labels():
-    assert evaluation.predict_majority(LABELS, 3).tolist() == [1, 1, 1]
+def test_macro_f1_of_counts_is_that_of_the_predictions():
+    counts = evaluation.confusion_counts(LABELS, PREDICTIONS)
+    assert counts.tolist() == [[0, 1, 0], [1, 2, 0], [0, 1, 1]]
+    expected = evaluation.score(LABELS, PREDICTIONS)["macro_f1"]
+    assert evaluation.macro_f1(counts) == pytest.approx(expected)
+    twice = evaluation.macro_f1(np.stack([counts, np.diag([1, 2, 3])]))
+    assert twice.tolist() == pytest.approx([expected, 1])
 
 
-def test_tfidf_learns_words_and_pairs_of_words():
-    texts = ["good camera", "not good", "a camera"] * 5
-    labels = np.array([1, 2, 0] * 5)
-    new = ["a good camera", "it is not good"]
-    assert evaluation.predict_tfidf(texts, labels, new).tolist() == [1, 2]
+@pytest.fixture
+def many():
+    """Return labels of 400 texts and two predictions, 80 and 60 % right."""
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 3, 400)
+    wrong = (labels + generator.integers(1, 3, 400)) % 3
+    right = generator.random(400)
+    return (
+        labels,
+        np.where(right < 0.8, labels, wrong),
+        np.where(right < 0.6, labels, wrong),
+    )
+
+
+def test_the_interval_is_that_of_texts_drawn_one_by_one(many):
+    labels, predictions, rival = many
+    generator = np.random.default_rng(5)
+    figures, gains = [], []
+    for _ in range(2000):
+        rows = generator.integers(0, len(labels), len(labels))
+        counts = [
+            evaluation.confusion_counts(labels[rows], found[rows])
+            for found in (predictions, rival)
+        ]
+        first, second = map(evaluation.macro_f1, counts)
+        figures.append(first)
+        gains.append(first - second)
+    for found, drawn in (
+        (evaluation.bootstrap(labels, predictions), figures),
+        (evaluation.bootstrap(labels, predictions, rival), gains),
+    ):
+        assert found == pytest.approx(
+            np.percentile(drawn, [2.5, 97.5]), abs=0.01
+        )
+        assert 0.03 < found[1] - found[0] < 0.15
+
+
+def test_the_gain_over_itself_is_nothing(many):
+    assert evaluation.bootstrap(many[0], many[1], many[1]) == (0, 0)
+
+
+def test_calibration_by_hand():
+    probabilities = np.array(
+        [[0.9, 0.05, 0.05], [0.96, 0.02, 0.02], [0.2, 0.55, 0.25]]
+    )
+    logits = np.log(probabilities).astype(np.float32)
+    table = evaluation.reliability(np.array([0, 2, 1]), logits)
+    assert table["confidence"].tolist() == pytest.approx([0.55, 0.93])
+    assert table["accuracy"].tolist() == pytest.approx([1, 0.5])
+    assert table["texts"].tolist() == [1, 2]
+    error = (0.45 * 1 + 0.43 * 2) / 3
+    assert evaluation.calibration_error(table) == pytest.approx(error)
+
+
+def test_without_neutral_only_two_answers_count():
+    logits = np.array([[9, 1, 0], [9, 0, 1], [0, 5, 1], [0, 1, 2]], np.float32)
+    labels = np.array([1, 2, 0, 1])
+    # Neutral is the highest of the first two, and not asked; the third text
+    # is neutral and left out; the fourth is wrong.
+    assert evaluation.without_neutral(labels, logits) == pytest.approx(2 / 3)
 
 
 def test_mistakes_come_worst_first():

@@ -1,50 +1,121 @@
+"""Real trainings of a small BERT on 160 short reviews."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from transformers import BertConfig, BertForSequenceClassification
 
-from nlp_helpers import checkpoints, fine_tuning, models
-from nlp_helpers.encoding import TokenSet
+from nlp_helpers import checkpoints, encoding, models
+from nlp_helpers.errors import UserError
+from nlp_helpers.fine_tuning import batches, training
+
+WORDS = {0: "It came on a {}.", 1: "A wonderful {}!", 2: "This {} is awful."}
+THINGS = ("camera", "phone", "player", "radio", "set of very long cables")
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return a folder with a small model, token shards and their texts."""
+    folder = tmp_path_factory.mktemp("fine_tuning")
     torch.manual_seed(0)
+    tokenizer = models.load_tokenizer("minilm-l6")
     config = BertConfig(
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        num_labels=3,
+        hidden_dropout_prob=0.1,
     )
-    return BertForSequenceClassification(config).eval()
-
-
-@pytest.fixture
-def tokens():
-    """Return 103 short texts; the first token gives the label away."""
+    checkpoints.save_model(
+        folder / "model", BertForSequenceClassification(config), tokenizer
+    )
     generator = np.random.default_rng(0)
-    labels = generator.integers(0, 3, 103)
-    input_ids = [
-        np.array([1000 + label, *generator.integers(2000, 2100, size)])
-        for label, size in zip(
-            labels, generator.integers(1, 20, 103), strict=True
-        )
-    ]
-    return TokenSet(input_ids, labels)
+    labels = generator.integers(0, 3, 160)
+    texts = [WORDS[i].format(generator.choice(THINGS)) for i in labels]
+    (folder / "splits").mkdir()
+    for name, rows in (("train", slice(120)), ("validation", slice(120, 160))):
+        table = pa.table({"text": texts[rows], "label": labels[rows]})
+        pq.write_table(table, folder / "splits" / f"{name}.parquet")
+    name = str(folder / "model")
+    encoding.write_shards(folder / "splits", folder / "shards", name, 32)
+    return folder
 
 
-def make_batches(tokens, seed, pad_token_id=0):
-    generator = torch.Generator().manual_seed(seed)
-    device = torch.device("cpu")
-    return list(
-        fine_tuning.batches(tokens, 8, pad_token_id, device, generator)
+@pytest.fixture(scope="module")
+def settings(place):
+    return training.Settings(
+        str(place / "model"),
+        num_epochs=3,
+        batch_size=8,
+        learning_rate=1e-2,
+        seed=7,
     )
 
 
-def test_weight_decay_spares_biases_and_layer_norms_and_nothing_else(model):
-    decayed, spared = fine_tuning.parameter_groups(model, 0.01)
-    names = {id(p): name for name, p in model.named_parameters()}
+@pytest.fixture(scope="module")
+def whole(place, settings):
+    """Return the output of a training that nothing interrupted."""
+    training.train(place, place / "whole", settings, "cpu", 4)
+    return place / "whole"
+
+
+def weights(output, kind="model"):
+    return (output / kind / "model.safetensors").read_bytes()
+
+
+def history(output):
+    return json.loads((output / "history.json").read_text())
+
+
+def test_an_epoch_has_every_text_once_and_follows_the_seed():
+    epoch = batches.plan_epoch(103, 8, seed=1, epoch=0)
+    assert sorted(np.concatenate(epoch)) == list(range(103))
+    assert {len(rows) for rows in epoch} == {7, 8}
+    again = batches.plan_epoch(103, 8, seed=1, epoch=0)
+    assert all(map(np.array_equal, epoch, again))
+    for seed, number in ((2, 0), (1, 1)):
+        other = batches.plan_epoch(103, 8, seed, number)
+        assert not np.array_equal(other[0], epoch[0])
+
+
+def test_processes_share_a_batch_by_its_tokens():
+    lengths = np.random.default_rng(0).integers(1, 500, 64)
+    rows = np.arange(64)[::-1]
+    shares = [batches.share(rows, lengths, process, 4) for process in range(4)]
+    assert sorted(np.concatenate(shares)) == list(range(64))
+    assert {len(share) for share in shares} == {16}
+    tokens = [lengths[share].sum() for share in shares]
+    assert max(tokens) < 1.05 * min(tokens)
+    assert np.array_equal(batches.share(rows, lengths, 0, 1), rows)
+
+
+def test_each_step_and_process_has_its_own_dropout():
+    seeds = {
+        batches.step_seed(seed, step, process)
+        for seed in range(3)
+        for step in range(50)
+        for process in range(4)
+    }
+    assert len(seeds) == 600
+
+
+def test_weight_decay_spares_biases_and_layer_norms_and_nothing_else(settings):
+    _, model = training.load_model(settings)
+    decayed, spared = training.parameter_groups(model.model, 0.01)
+    names = {id(p): name for name, p in model.model.named_parameters()}
     assert len(decayed["params"]) + len(spared["params"]) == len(names)
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.01, 0.0)
     for parameter in spared["params"]:
@@ -55,74 +126,235 @@ def test_weight_decay_spares_biases_and_layer_norms_and_nothing_else(model):
         assert parameter.ndim == 2
 
 
-def test_an_epoch_has_every_text_once_and_follows_the_seed(tokens):
-    first, again, other = (make_batches(tokens, seed) for seed in (1, 1, 2))
-    assert len(first) == 13
-    rows = sorted(
-        tuple(ids[mask.bool()].tolist())
-        for batch in first
-        for ids, mask in zip(
-            batch["input_ids"], batch["attention_mask"], strict=True
-        )
+def test_class_weights_by_hand():
+    labels = np.array([1, 1, 1, 1, 2, 2, 0, 1])
+    balanced = training.class_weights(labels, "balanced")
+    assert balanced.tolist() == pytest.approx([8 / 3, 8 / 15, 8 / 6])
+    assert training.class_weights(labels, "none").tolist() == [1, 1, 1]
+    with pytest.raises(UserError, match="class_weight is 'some'"):
+        training.class_weights(labels, "some")
+
+
+def test_the_loop_learns_what_can_be_learned(whole):
+    found = history(whole)
+    assert len(found["losses"]) == 45
+    assert 0.9 < found["losses"][0] < 1.4
+    assert np.mean(found["losses"][-5:]) < 0.5
+    assert [row["step"] for row in found["validations"]] == [15, 30, 45]
+    assert found["validations"][-1]["macro_f1"] > 0.95
+
+
+def test_two_runs_end_byte_for_byte_the_same(place, settings, whole):
+    training.train(place, place / "again", settings, "cpu", 45)
+    assert weights(place / "again") == weights(whole)
+    assert history(place / "again") == history(whole)
+    training.train(
+        place, place / "other", replace(settings, seed=8), "cpu", 45
     )
-    assert rows == sorted(tuple(ids.tolist()) for ids in tokens.input_ids)
-    labels = [batch["labels"].tolist() for batch in first]
-    assert labels == [batch["labels"].tolist() for batch in again]
-    assert labels != [batch["labels"].tolist() for batch in other]
+    assert weights(place / "other") != weights(whole)
 
 
-def test_texts_of_similar_length_share_a_batch(tokens):
-    padded = sum(b["input_ids"].numel() for b in make_batches(tokens, 1))
-    needed = sum(len(ids) for ids in tokens.input_ids)
-    assert padded < 1.2 * needed
+def test_the_best_model_is_that_of_the_lowest_loss(place, settings):
+    # A rate so high that the loss goes up again at the end.
+    wild = replace(settings, num_epochs=4, learning_rate=0.2, warmup_ratio=0)
+    output = place / "wild"
+    training.train(place, output, wild, "cpu", 100)
+    losses = [row["loss"] for row in history(output)["validations"]]
+    _, best = models.load(str(output / "best"), BertForSequenceClassification)
+    tokens = encoding.read_shards(
+        place / "shards", "validation", settings.model_name
+    )
+    with torch.no_grad():
+        logits = best(**encoding.pad(tokens.input_ids, 0)).logits
+    loss = torch.nn.functional.cross_entropy(
+        logits, torch.from_numpy(tokens.labels)
+    )
+    assert loss.item() == pytest.approx(min(losses), abs=1e-4)
 
 
-def test_the_content_of_padding_changes_no_loss(model, tokens):
-    for zeros, other in zip(
-        make_batches(tokens, 1, 0), make_batches(tokens, 1, 77), strict=True
+def test_frozen_layers_stay_and_the_others_move(place, settings):
+    _, before = training.load_model(settings)
+    before = {n: p.clone() for n, p in before.model.named_parameters()}
+    frozen = replace(settings, num_epochs=1, freeze_layers=1)
+    training.train(place, place / "frozen", frozen, "cpu", 100)
+    _, after = models.load(
+        str(place / "frozen" / "model"), BertForSequenceClassification
+    )
+    for name, parameter in after.named_parameters():
+        stays = "embeddings" in name or "layer.0." in name
+        assert torch.equal(parameter, before[name]) == stays, name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"freeze_layers": 3}, "the model has 2 layers"),
+        ({"class_weight": "some"}, "it can be none, balanced"),
+        ({"learning_rate": 1e30}, "lower learning_rate"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(place, settings, change, message):
+    wrong = replace(settings, **change)
+    with pytest.raises(UserError, match=message):
+        training.train(place, place / "wrong", wrong, "cpu", 4)
+    assert not (place / "wrong" / "model").exists()
+
+
+def test_balanced_classes_count_alike(place, settings, monkeypatch):
+    """The loss of a batch is the mean, each text with its class's weight."""
+    balanced = replace(settings, class_weight="balanced")
+    tokens = encoding.read_shards(
+        place / "shards", "train", settings.model_name
+    )
+    _, model = training.load_model(balanced)
+    run = training._Run(training.Accelerator(cpu=True), model, tokens, balanced)
+    model.eval()  # no dropout, so that the loss can be computed again
+    rows = run.batch_rows(1)
+    loss = run.take_step(1)
+    _, plain = training.load_model(balanced)
+    plain.eval()
+    plain.model.set_attn_implementation("sdpa")
+    logits = plain.model(
+        **encoding.pad([tokens.input_ids[row] for row in rows], 0)
+    ).logits
+    expected = torch.nn.functional.cross_entropy(
+        logits,
+        torch.from_numpy(tokens.labels[rows]),
+        weight=training.class_weights(tokens.labels, "balanced"),
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_long_batches_take_several_passes_and_learn_the_same(
+    place, settings, whole, monkeypatch
+):
+    monkeypatch.setattr(training.unpadded.passes, "__defaults__", (20,))
+    short = replace(settings, num_epochs=1)
+    _, model = training.load_model(short)
+    tokens = encoding.read_shards(
+        place / "shards", "train", settings.model_name
+    )
+    run = training._Run(training.Accelerator(cpu=True), model, tokens, short)
+    model.eval()
+    cut = run.take_step(1)
+    cut_gradient = run.optimizer.state[run.parameters["classifier.weight"]]
+    monkeypatch.undo()
+    _, model = training.load_model(short)
+    run = training._Run(training.Accelerator(cpu=True), model, tokens, short)
+    model.eval()
+    torch.testing.assert_close(run.take_step(1), cut)
+    torch.testing.assert_close(
+        run.optimizer.state[run.parameters["classifier.weight"]]["exp_avg"],
+        cut_gradient["exp_avg"],
+    )
+
+
+def test_killed_twenty_times_it_ends_as_if_it_never_was(
+    place, settings, whole
+):
+    """Real processes, killed by SIGKILL at random moments.
+
+    They are forked from a process that has imported the modules, and nothing
+    else: an import takes longer than the training.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nlp_helpers.fine_tuning.training"])
+    output = place / "killed"
+    arguments = (place, output, settings, "cpu", 1)
+    generator = random.Random(0)
+    reached, kills = set(), 0
+    while kills < 20:
+        process = context.Process(target=training.train, args=arguments)
+        process.start()
+        process.join(generator.uniform(0.1, 0.7))
+        if process.exitcode is not None:
+            assert process.exitcode == 0
+            assert weights(output) == weights(whole)
+            shutil.rmtree(output)  # and once more
+            continue
+        process.kill()
+        process.join()
+        kills += 1
+        reached |= {path.name for path in output.glob("checkpoints/step-*")}
+    assert len(reached) >= 5  # it was killed while it trained
+    training.train(*arguments)
+    for kind in ("model", "best"):
+        assert weights(output, kind) == weights(whole, kind)
+    assert history(output) == history(whole)
+
+
+def test_a_checkpoint_of_other_texts_or_settings_is_refused(
+    place, settings, whole
+):
+    other = replace(settings, learning_rate=1e-3)
+    with pytest.raises(UserError, match="learning_rate 0.01, not 0.001"):
+        training.train(place, whole, other, "cpu", 4)
+    tokens = encoding.read_shards(
+        place / "shards", "train", settings.model_name
+    )
+    print_before = training.fingerprint(settings, tokens)
+    tokens.input_ids[5] = tokens.input_ids[5][::-1].copy()
+    assert training.fingerprint(settings, tokens) != print_before
+
+
+def write_parameters(place, settings, **others):
+    values = asdict(settings) | {
+        "data_dir": str(place),
+        "sentences": ["A camera."],
+        "num_seeds": 1,
+        "num_processes": 1,
+        "checkpoint_every": 4,
+        "device": "cpu",
+        "output_dir": str(place / "launched"),
+    }
+    path = place / "05.yaml"
+    path.write_text(yaml.safe_dump(values | others))
+    return path
+
+
+def test_two_processes_have_the_loss_curve_of_one(place, settings):
+    """Through `accelerate launch`, over gloo, at the same global batch."""
+    still = place / "still"  # a model without dropout
+    model = BertForSequenceClassification.from_pretrained(
+        place / "model", hidden_dropout_prob=0.0
+    )
+    tokenizer = models.load_tokenizer(settings.model_name)
+    checkpoints.save_model(still, model, tokenizer)
+    alone = replace(settings, model_name=str(still), class_weight="balanced")
+    data = place / "still_data"
+    encoding.write_shards(
+        place / "splits", data / "shards", alone.model_name, 32
+    )
+    training.train(data, place / "alone", alone, "cpu", 100)
+    parameters = write_parameters(place, alone, data_dir=str(data))
+    launch = Path(sys.executable).with_name("accelerate")
+    # Without --multi_gpu accelerate starts one process on a machine without
+    # GPUs; with it, as many as it is told, and `device: cpu` does the rest.
+    command = [launch, "launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no"]
+    command += ["--dynamo_backend", "no", "--main_process_port", "0"]
+    command += ["-m", "nlp_helpers.fine_tuning", "--params", parameters]
+    done = subprocess.run(
+        list(map(str, command)),
+        env=os.environ | {"NLP_HELPERS_HEADLESS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "45 steps on cpu in float32, 2 processes" in done.stdout
+    assert done.stdout.count("45 of 45") == 1  # the main process alone
+    found = history(place / "launched" / "training" / "seed-7")
+    expected = history(place / "alone")
+    assert found["losses"] == pytest.approx(expected["losses"], abs=2e-3)
+    for one, other in zip(
+        found["validations"], expected["validations"], strict=True
     ):
-        with torch.no_grad():
-            torch.testing.assert_close(
-                model(**zeros).loss, model(**other).loss
-            )
+        assert one == pytest.approx(other, abs=0.03)
 
 
-def test_logits_are_in_the_order_of_the_texts(model, tokens):
-    together = fine_tuning.predict_logits(model, tokens.input_ids, 0)
-    for row in (0, 17, 102):
-        alone = fine_tuning.predict_logits(model, [tokens.input_ids[row]], 0)
-        np.testing.assert_allclose(together[row], alone[0], atol=1e-4)
-
-
-def test_the_loop_learns_what_can_be_learned(model, tokens):
-    optimizer = torch.optim.AdamW(
-        fine_tuning.parameter_groups(model, 0.01), lr=3e-3
-    )
-    model.train()
-    for epoch in range(6):
-        for batch in make_batches(tokens, epoch):
-            model(**batch).loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    logits = fine_tuning.predict_logits(model, tokens.input_ids, 0)
-    assert model.training  # as it was before
-    assert (logits.argmax(axis=1) == tokens.labels).mean() > 0.95
-
-
-def test_a_checkpoint_opens_with_the_same_answers(root, model):
-    tokenizer = models.load_tokenizer("minilm-l6")
-    texts = ["a good camera", "it broke", "it broke, sadly, after a week"]
-    expected = fine_tuning.classify(texts, tokenizer, model)
-    checkpoints.save(root / "checkpoint", model, tokenizer)
-    names = {path.name for path in (root / "checkpoint").iterdir()}
-    assert {"model.safetensors", "config.json", "tokenizer.json"} <= names
-    assert not [name for name in names if name.endswith((".bin", ".pt"))]
-    again = fine_tuning.classify(
-        texts, *models.load("checkpoint", BertForSequenceClassification)
-    )
-    assert again == expected
-    assert [answer["text"] for answer in again] == texts
-    for answer in again:
-        names = list(model.config.id2label.values())
-        assert sum(answer[name] for name in names) == pytest.approx(1)
-        assert answer["label"] == max(names, key=answer.get)
+def test_seeds_count_upwards(settings):
+    values = asdict(settings) | {"num_seeds": 3, "device": "cpu"}
+    found = training.read_settings(values)
+    assert [one.seed for one in found] == [7, 8, 9]
+    assert found[0] == settings

@@ -4,6 +4,13 @@ import pytest
 
 from nlp_helpers import plots
 
+SCORES = pd.DataFrame(
+    {"macro_f1": [0.5, 0.7], "low": [0.4, 0.65], "high": [0.55, 0.8]},
+    index=["words", "BERT"],
+)
+RELIABILITY = pd.DataFrame(
+    {"confidence": [0.45, 0.95], "accuracy": [0.5, 0.9], "texts": [3, 40]}
+)
 FIGURES = {
     "bars": lambda: plots.probability_bars(
         ["$x_$", "_", "a"], [0.5, 0.3, 0], "$x_$"
@@ -15,7 +22,12 @@ FIGURES = {
         pd.Series({"neutral": 3, "positive": 5}), "t"
     ),
     "lengths": lambda: plots.length_histogram([3, 4, 9, 12], 12, "t"),
-    "loss": lambda: plots.loss_curve([1.1, 0.9, 0.7], 2, "t"),
+    "loss": lambda: plots.loss_curves({"one": [1.1, 0.9, 0.7]}, 2, "t"),
+    "losses": lambda: plots.loss_curves(
+        {str(seed): [1.1, 0.9, 0.7 + seed / 10] for seed in range(6)}, 2, "t"
+    ),
+    "scores": lambda: plots.score_bars(SCORES, ("a human rater", 0.85), "t"),
+    "reliability": lambda: plots.reliability_diagram(RELIABILITY, "t"),
     "confusion": lambda: plots.confusion_matrix(
         np.array([[1, 0], [2, 3]]), ["a", "b"], "t"
     ),
@@ -47,3 +59,18 @@ def test_the_rows_of_the_confusion_matrix_are_the_true_classes():
     # x is the column (predicted), y the row (true)
     assert texts == {(0, 0): "5", (1, 0): "1", (0, 1): "2", (1, 1): "3"}
     assert axis.get_xlabel() == "predicted"
+
+
+def test_the_bars_of_the_scores_carry_their_intervals():
+    [axis] = plots.score_bars(SCORES, ("a human rater", 0.85), "t").axes
+    assert [bar.get_width() for bar in axis.patches] == [0.5, 0.7]
+    [intervals] = axis.collections
+    ends = [segment[:, 0].tolist() for segment in intervals.get_segments()]
+    assert ends == [pytest.approx([0.4, 0.55]), pytest.approx([0.65, 0.8])]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["words", "BERT"]
+
+
+def test_the_reliability_diagram_draws_accuracy_over_confidence():
+    left, right = plots.reliability_diagram(RELIABILITY, "t").axes
+    assert left.lines[1].get_xydata().tolist() == [[0.45, 0.5], [0.95, 0.9]]
+    assert [bar.get_height() for bar in right.patches] == [3, 40]

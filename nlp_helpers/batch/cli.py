@@ -90,16 +90,16 @@ def predict(checkpoint: str, kind: str, device: str, file: TextIO) -> None:
     order of the lines, while more are read: text, label, and the probability
     of each label.
     """
-    from nlp_helpers import prediction, session
+    from nlp_helpers import classifier, session
 
     # Standard output is for the answers alone.
     with redirect_stdout(sys.stderr):
         session.quieten()
         folder = str(paths.resolve(checkpoint))
         place = session.choose_device(device)
-        classifier = prediction.load_classifier(folder, place)
-    lines = prediction.read_lines(file)
-    answers = _with_bar(prediction.classify(lines, *classifier))
+        loaded = classifier.load(folder, place)
+    lines = classifier.read_lines(file)
+    answers = _with_bar(classifier.classify(lines, *loaded))
     if kind == "table":
         return Console().print(_answer_table(answers))
     for answer in answers:

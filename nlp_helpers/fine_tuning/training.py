@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, notebook_launcher
 from torch.nn.functional import cross_entropy
 from transformers import (
     BertForSequenceClassification,
@@ -161,6 +161,31 @@ def class_weights(labels: np.ndarray, kind: str) -> torch.Tensor:
     counts = np.bincount(labels, minlength=len(ID2LABEL)).clip(min=1)
     weights = len(labels) / (len(counts) * counts)
     return torch.from_numpy(weights.astype(np.float32))
+
+
+def launch(
+    num_processes: int,
+    data: Path,
+    output: Path,
+    settings: Settings,
+    device: str,
+    checkpoint_every: int,
+) -> None:
+    """Call `train` from a notebook, in one process or one for each GPU.
+
+    Raises:
+        UserError: several processes are asked for, and there is no GPU: they
+            would be forked from a process whose threads run, and wait for
+            them for ever.
+    """
+    if num_processes > 1 and session.choose_device(device).type == "cpu":
+        raise UserError(
+            "num_processes is for GPUs; one process uses all processors. For"
+            " several machines: accelerate launch -m nlp_helpers.fine_tuning"
+            " (docs/fine_tuning.md)"
+        )
+    arguments = (data, output, settings, device, checkpoint_every)
+    notebook_launcher(train, arguments, num_processes=num_processes)
 
 
 def train(
@@ -355,12 +380,12 @@ class _Run:
                 self.classifier, [tokens.input_ids[row] for row in mine]
             )
         )
-        logits = accelerator.reduce(logits.to(accelerator.device), "sum").cpu()
-        labels = torch.from_numpy(tokens.labels)
+        logits = accelerator.reduce(logits.to(accelerator.device), "sum")
+        found = logits.cpu().numpy()
         return {
             "step": step,
-            "loss": cross_entropy(logits, labels).item(),
-            **evaluation.score(tokens.labels, logits.argmax(dim=1).numpy()),
+            "loss": float(evaluation.losses(tokens.labels, found).mean()),
+            **evaluation.score(tokens.labels, found.argmax(axis=1)),
         }
 
     def save_model(
@@ -382,7 +407,7 @@ class _Run:
             state = {
                 "made_with": made_with,
                 "history": history,
-                "scheduler": _plain(self.scheduler.state_dict()),
+                "scheduler": self.scheduler.state_dict(),
             }
             checkpoints.save(
                 folder, step, self.parameters, self.optimizer, state
@@ -405,11 +430,6 @@ class _Run:
         ):
             group["lr"] = rate
         return state["history"]
-
-
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """Leave the functions out of a scheduler's state; they are made anew."""
-    return {k: v for k, v in state.items() if k != "lr_lambdas"}
 
 
 def fingerprint(

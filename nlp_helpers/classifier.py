@@ -17,7 +17,7 @@ from nlp_helpers.errors import UserError
 TEXTS_AT_ONCE = 256  # answered together, so that memory stays flat
 
 
-def load_classifier(
+def load(
     checkpoint: str, device: torch.device | str = "cpu"
 ) -> tuple[PreTrainedTokenizerBase, unpadded.UnpaddedClassifier]:
     """Load a model folder that notebook 05 wrote.
@@ -61,7 +61,7 @@ def classify(
     Args:
         texts: read only as far as answers are asked for, and a little more.
         tokenizer: the classifier's own.
-        model: see `load_classifier`.
+        model: see `load`.
         max_length: what a text has beyond so many tokens is not read.
 
     Yields:

@@ -1,0 +1,141 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from nlp_helpers import checkpoints
+from nlp_helpers.errors import UserError
+
+MADE_WITH = {"learning_rate": 1e-3, "seed": 1}
+
+
+@pytest.fixture
+def training():
+    """Return the parameters and the optimizer of a small model, trained."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(40, 30)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    parameters = dict(model.named_parameters())
+    take_steps(parameters, optimizer, 3)
+    return parameters, optimizer
+
+
+def take_steps(parameters, optimizer, number):
+    for step in range(number):
+        for parameter in parameters.values():
+            parameter.grad = torch.full_like(parameter, 0.1 * (step + 1))
+        optimizer.step()
+
+
+def fresh(training):
+    parameters = {
+        name: torch.nn.Parameter(torch.zeros_like(value))
+        for name, value in training[0].items()
+    }
+    return parameters, torch.optim.AdamW(parameters.values(), lr=1e-3)
+
+
+def save(folder, step, training):
+    checkpoints.save(folder, step, *training, {"made_with": MADE_WITH})
+
+
+def test_a_restored_training_goes_on_bit_for_bit(training, tmp_path):
+    save(tmp_path, 3, training)
+    other = fresh(training)
+    state = checkpoints.restore(tmp_path, *other, MADE_WITH)
+    assert state["step"] == 3
+    for one in (training, other):
+        take_steps(*one, 2)
+    for name, parameter in training[0].items():
+        assert torch.equal(parameter, other[0][name])
+
+
+def test_only_the_newest_stays_and_no_pickle(training, tmp_path):
+    (tmp_path / ".step-00000002").mkdir()  # half-written by a killed process
+    for step in (1, 2, 1_000_000):
+        save(tmp_path, step, training)
+    [folder] = tmp_path.iterdir()
+    assert folder.name == "step-01000000"
+    assert {path.name for path in folder.iterdir()} == {
+        "state.json",
+        "tensors.safetensors",
+    }
+
+
+def test_a_failed_save_leaves_the_one_before(training, tmp_path, monkeypatch):
+    save(tmp_path, 1, training)
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", fail)
+    with pytest.raises(OSError):
+        save(tmp_path, 2, training)
+    state = checkpoints.restore(tmp_path, *fresh(training), MADE_WITH)
+    assert state["step"] == 1
+
+
+def cut(folder):
+    path = folder / "tensors.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(folder):
+    path = folder / "tensors.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+def lose(folder):
+    (folder / "tensors.safetensors").unlink()
+
+
+def garble(folder):
+    (folder / "state.json").write_text("{")
+
+
+def shorten(folder):
+    (folder / "state.json").write_text('{"step": 3}')
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lose, garble, shorten])
+def test_a_damaged_checkpoint_is_refused(training, tmp_path, damage):
+    save(tmp_path, 3, training)
+    damage(tmp_path / "step-00000003")
+    other = fresh(training)
+    with pytest.raises(UserError, match="step-00000003 is damaged"):
+        checkpoints.restore(tmp_path, *other, MADE_WITH)
+    assert not other[0]["weight"].any()  # nothing of it was taken
+
+
+def test_a_checkpoint_of_another_training_is_refused(training, tmp_path):
+    save(tmp_path, 3, training)
+    with pytest.raises(UserError, match="seed 1, not 2; set it back"):
+        checkpoints.restore(
+            tmp_path, *fresh(training), MADE_WITH | {"seed": 2}
+        )
+    with pytest.raises(UserError, match="of another model"):
+        parameters, optimizer = fresh(training)
+        parameters["more"] = parameters.pop("bias")
+        checkpoints.restore(tmp_path, parameters, optimizer, MADE_WITH)
+
+
+def test_too_small_a_disk_is_refused_before_the_training(
+    training, tmp_path, monkeypatch
+):
+    checkpoints.check_space(tmp_path, training[0])
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(UserError, match="0.0 GB free"):
+        checkpoints.check_space(tmp_path, training[0])
+
+
+def test_the_state_is_plain_json(training, tmp_path):
+    losses = [0.1, 1 / 3, 1e-300]
+    checkpoints.save(
+        tmp_path, 3, *training, {"made_with": {}, "losses": losses}
+    )
+    text = (tmp_path / "step-00000003" / "state.json").read_text()
+    assert json.loads(text)["losses"] == losses  # to the last digit

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import BertConfig, BertForSequenceClassification
+
+from nlp_helpers import unpadded
+from nlp_helpers.encoding import pad
+
+LENGTHS = (5, 1, 90, 300, 17, 2)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=128,
+        num_labels=3,
+        attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=0.0,
+    )
+    return BertForSequenceClassification(config)
+
+
+@pytest.fixture
+def input_ids():
+    generator = np.random.default_rng(0)
+    return [generator.integers(5, 30_000, length) for length in LENGTHS]
+
+
+def test_texts_stand_end_to_end(input_ids):
+    joined = unpadded.join(input_ids)
+    assert joined["input_ids"].shape == (1, sum(LENGTHS))
+    assert joined["offsets"].tolist() == [0, 5, 6, 96, 396, 413, 415]
+    assert joined["position_ids"][0, :7].tolist() == [0, 1, 2, 3, 4, 0, 0]
+    assert joined["position_ids"].max() == 299
+    assert joined["input_ids"][0, 5] == input_ids[1][0]
+
+
+def test_logits_and_gradients_are_those_of_padded_batches(model, input_ids):
+    labels = torch.arange(6) % 3
+    for pad_token_id in (0, 77):  # and what padding holds does not matter
+        model.zero_grad()
+        padded = model(**pad(input_ids, pad_token_id)).logits
+        cross_entropy(padded, labels).backward()
+        expected = {n: p.grad.clone() for n, p in model.named_parameters()}
+        model.zero_grad()
+        wrapped = unpadded.UnpaddedClassifier(model)
+        logits = wrapped(**unpadded.join(input_ids))
+        cross_entropy(logits, labels).backward()
+        torch.testing.assert_close(logits, padded, atol=1e-4, rtol=0)
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(
+                parameter.grad, expected[name], atol=1e-5, rtol=1e-3, msg=name
+            )
+        model.set_attn_implementation("sdpa")
+
+
+def test_no_text_sees_another(model, input_ids):
+    wrapped = unpadded.UnpaddedClassifier(model).eval()
+    before = wrapped(**unpadded.join(input_ids))
+    input_ids[3] = input_ids[3][::-1].copy()
+    after = wrapped(**unpadded.join(input_ids))
+    same = (before == after).all(dim=1)
+    assert same.tolist() == [True, True, True, False, True, True]
+
+
+def test_attention_dropout_is_refused(model, input_ids):
+    model.bert.encoder.layer[0].attention.self.dropout.p = 0.1
+    wrapped = unpadded.UnpaddedClassifier(model).train()
+    with pytest.raises(ValueError, match="attention_probs_dropout_prob"):
+        wrapped(**unpadded.join(input_ids))
+
+
+def test_passes_hold_no_more_tokens_than_allowed():
+    lengths = [300, 300, 500, 1200, 1, 1, 999]
+    cuts = list(unpadded.passes(lengths, 1000))
+    assert [lengths[cut] for cut in cuts] == [
+        [300, 300],
+        [500],
+        [1200],  # one text is never cut
+        [1, 1],
+        [999],
+    ]
+    assert list(unpadded.passes([], 1000)) == []
+
+
+def test_predicted_logits_are_in_the_order_of_the_texts(
+    model, input_ids, monkeypatch
+):
+    wrapped = unpadded.UnpaddedClassifier(model).train()
+    together = unpadded.predict_logits(wrapped, input_ids)
+    assert model.training  # as it was before
+    monkeypatch.setattr(unpadded.passes, "__defaults__", (100,))
+    again = unpadded.predict_logits(wrapped, input_ids)
+    np.testing.assert_allclose(together, again, atol=1e-5)
+    for row, ids in enumerate(input_ids):
+        alone = unpadded.predict_logits(wrapped, [ids])
+        np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
+
+
+def test_bfloat16_gives_nearly_the_same(model, input_ids, monkeypatch):
+    wrapped = unpadded.UnpaddedClassifier(model)
+    exact = unpadded.predict_logits(wrapped, input_ids)
+    monkeypatch.setattr(
+        "nlp_helpers.session.precision", lambda device: torch.bfloat16
+    )
+    rounded = unpadded.predict_logits(wrapped, input_ids)
+    np.testing.assert_allclose(rounded, exact, atol=0.02)
+    assert (rounded != exact).any()
