@@ -9,7 +9,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from nlp_helpers import models, session, unpadded
@@ -65,13 +65,13 @@ def predict_frozen(
     """Train a logistic regression on the pretrained encoder's vectors, (N,).
 
     The encoder stays as it is. A text is the mean of the hidden states of
-    its tokens, which is how MiniLM's sentence vectors are made.
+    its tokens, of length 1, which is how MiniLM's sentence vectors are made.
     """
     vectors = [
         sentence_vectors(model_name, tokens, device) for tokens in (train, new)
     ]
     model = make_pipeline(
-        StandardScaler(),
+        Normalizer(),
         LogisticRegression(class_weight="balanced", max_iter=1000),
     )
     model.fit(vectors[0], train.labels)

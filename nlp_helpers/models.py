@@ -125,7 +125,7 @@ def load(
             f" {len(missing) - 1} more of {model_class.__name__}; choose a"
             " model that was trained for this task"
         )
-    print(f"{name}: {origin(name)}")
+    print(f"{paths.shown(Path(name))}: {origin(name)}")
     return tokenizer, model.to(device).eval()
 
 

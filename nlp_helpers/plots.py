@@ -172,7 +172,7 @@ def score_bars(
     name, height = reference
     axis.axvline(height, color=ORANGE, ls="--", label=name)
     axis.set(xlabel="macro-F1, with 95 % interval", xlim=(0, 1))
-    axis.legend(frameon=False, loc="lower right")
+    axis.legend(frameon=False, loc="upper right")
     axis.invert_yaxis()
     return figure
 
@@ -186,9 +186,7 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> Figure:
     """
     figure, [left, right] = _figure(title, 7.6, 3.4, columns=2)
     left.plot([0, 1], [0, 1], color=GREY, ls="--", label="as sure as right")
-    left.plot(
-        table["confidence"], table["accuracy"], color=BLUE, marker="o"
-    )
+    left.plot(table["confidence"], table["accuracy"], color=BLUE, marker="o")
     left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     left.legend(frameon=False)
     right.bar(table["confidence"], table["texts"], width=0.06, color=BLUE)

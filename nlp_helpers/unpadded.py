@@ -54,8 +54,9 @@ def attend(
     """Let the queries of each text attend to the keys of the same text.
 
     Args:
-        query: (number of queries, heads, width of a head); `key` and `value`
-            alike, with a number of their own.
+        query: (number of queries, heads, width of a head).
+        key: (number of keys, heads, width of a head).
+        value: the shape of `key`.
         query_offsets: where the queries of each text begin; (B + 1,).
         key_offsets: the same for keys and values.
 

@@ -207,7 +207,9 @@ def test_balanced_classes_count_alike(place, settings, monkeypatch):
         place / "shards", "train", settings.model_name
     )
     _, model = training.load_model(balanced)
-    run = training._Run(training.Accelerator(cpu=True), model, tokens, balanced)
+    run = training._Run(
+        training.Accelerator(cpu=True), model, tokens, balanced
+    )
     model.eval()  # no dropout, so that the loss can be computed again
     rows = run.batch_rows(1)
     loss = run.take_step(1)

@@ -114,7 +114,8 @@ def _with_bar(answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """
     bar = tqdm(answers, unit=" texts", disable=not sys.stderr.isatty())
     count, started = 0, time.perf_counter()
-    for count, answer in enumerate(bar, start=1):
+    for answer in bar:
+        count += 1
         yield answer
     if not count:
         raise UserError("the input has no text; give one text a line")

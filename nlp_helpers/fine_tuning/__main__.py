@@ -1,7 +1,7 @@
 """Fine-tune without a notebook, in one process or under accelerate.
 
-    python -m nlp_helpers.fine_tuning --help
-    accelerate launch --num_processes 4 -m nlp_helpers.fine_tuning ...
+python -m nlp_helpers.fine_tuning --help
+accelerate launch --num_processes 4 -m nlp_helpers.fine_tuning ...
 """
 
 from pathlib import Path
