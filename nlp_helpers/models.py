@@ -8,15 +8,14 @@ folder (a checkpoint of notebook 05, say) is opened as it is.
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
-import yaml
-from pydantic import BaseModel, ConfigDict
 
 from nlp_helpers import files, paths
 from nlp_helpers.errors import UserError
+from nlp_helpers.model_registry import ModelEntry, origin, registry
 
 # Weights as safetensors only: a pickled .bin file could run code when opened.
 HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors"]
@@ -24,31 +23,6 @@ HUB_TIMEOUT = 10  # seconds
 LONGEST_CAUSE = 120  # characters of a library's own message
 ADAPTER_FILES = ("adapter_model.safetensors", "output_bias.safetensors")
 HERE = Path(__file__).parent
-
-
-class ModelEntry(BaseModel):
-    """One entry of models.yaml; which fields it has depends on `source`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    source: Literal["package", "hub", "adapters"]
-    licence: str
-    distribution: str | None = None
-    package: str | None = None
-    subfolder: str = ""
-    gguf_file: str | None = None
-    sha256: dict[str, str] = {}  # file name -> hash
-    base: str | None = None
-    repository: str | None = None
-    revision: str | None = None
-
-
-def registry() -> dict[str, ModelEntry]:
-    """Read models.yaml."""
-    entries = yaml.safe_load(
-        (HERE / "models.yaml").read_text(encoding="utf-8")
-    )
-    return {name: ModelEntry(**entry) for name, entry in entries.items()}
 
 
 def fetch(name: str) -> Path:
@@ -132,18 +106,6 @@ def load(
 def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
     """Load the tokenizer of a model alone."""
     return _open_tokenizer(fetch(name))
-
-
-def origin(name: str) -> str:
-    """Say where a model's weights come from, down to the revision or hash."""
-    entry = registry().get(name)
-    if entry is None:
-        return "a folder"
-    if entry.source == "hub":
-        return f"{entry.repository}, revision {entry.revision[:12]}"
-    [digest, *_] = entry.sha256.values()
-    source = entry.distribution or f"this project, on {entry.base}"
-    return f"{source}, sha256 {digest[:12]}"
 
 
 def _open_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:

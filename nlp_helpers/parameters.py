@@ -2,11 +2,12 @@
 
 Three places hold the same names: the `parameters` cell of a notebook (the
 offline values), `params/<profile>/<notebook>.yaml`, and the schema here, which
-checks both. YAML 1.1 reads `1e-5` as text and `NO` as false; strict types turn
-such slips into an error before any kernel starts.
+checks both. YAML 1.1 reads `NO` as false, for example; strict types turn such
+slips into an error before any kernel starts.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,9 +17,33 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nlp_helpers.errors import UserError
 
+TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "array": "list",
+}
+BOUNDS = {
+    "minimum": ">=",
+    "exclusiveMinimum": ">",
+    "maximum": "<=",
+    "exclusiveMaximum": "<",
+}
+SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|credential", re.I)
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `1e-5` as a number, which YAML 1.1 takes for a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
 
 
 class Common(BaseModel):
@@ -135,7 +160,35 @@ def check(notebook: str, namespace: Mapping[str, Any]) -> None:
     """
     fields = SCHEMAS[notebook].model_fields
     values = {name: namespace[name] for name in fields if name in namespace}
-    _validate(notebook, values, f"parameters of {notebook}")
+    validate(notebook, values, f"parameters of {notebook}")
+
+
+def describe(notebook: str) -> list[dict[str, str]]:
+    """Return name, type with range, and help of each parameter."""
+    schema = SCHEMAS[notebook]
+    properties = schema.model_json_schema()["properties"]
+    return [
+        {
+            "name": name,
+            "type": _type_in_words(properties[name]),
+            "help": field.description or "",
+        }
+        for name, field in schema.model_fields.items()
+    ]
+
+
+def _type_in_words(entry: Mapping[str, Any]) -> str:
+    """Return the type and the range of a JSON schema entry."""
+    if "enum" in entry:
+        return " | ".join(entry["enum"])
+    words = TYPES[entry["type"]]
+    if entry["type"] == "array":
+        return f"{words} of {TYPES[entry['items']['type']]}s"
+    known = ((sign, entry.get(key)) for key, sign in BOUNDS.items())
+    bounds = [
+        f"{sign} {bound:g}" for sign, bound in known if bound is not None
+    ]
+    return ", ".join([words, *bounds])
 
 
 def read_file(notebook: str, path: Path) -> dict[str, Any]:
@@ -149,19 +202,27 @@ def read_file(notebook: str, path: Path) -> dict[str, Any]:
             f"no parameters file {path}; a profile has one for each notebook"
         )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = yaml.load(text, _Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         place = " ".join(str(error).split())
         raise UserError(f"{path} is not YAML: {place}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold lines of the form `name: value`")
-    _validate(notebook, values, str(path))
+    validate(notebook, values, str(path))
     return values
 
 
-def _validate(notebook: str, values: Mapping[str, Any], where: str) -> None:
+def validate(notebook: str, values: Mapping[str, Any], where: str) -> None:
     """Raise a one-line UserError about the first thing that does not fit."""
     schema = SCHEMAS[notebook]
+    for name in values:
+        if SECRET_NAME.search(name):
+            raise UserError(
+                f"{where}: {name} looks like a secret; parameters are saved in"
+                " the executed notebook. Put it into an environment variable"
+                " (HF_TOKEN for the Hugging Face Hub)"
+            )
     try:
         schema(**values)
     except ValidationError as error:
@@ -180,8 +241,8 @@ def _validate(notebook: str, values: Mapping[str, Any], where: str) -> None:
         else:
             message = first["msg"][0].lower() + first["msg"][1:]
             reason = f"is {first['input']!r}: {message}"
-            if first["type"] == "float_type" and isinstance(
-                first["input"], str
+            if first["type"] == "string_type" and isinstance(
+                first["input"], bool
             ):
-                reason += " (in YAML write 1.0e-5, not 1e-5)"
+                reason += " (in YAML write 'NO', not NO, to mean a text)"
         raise UserError(f"{where}: {name} {reason}") from error

@@ -192,3 +192,28 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> Figure:
     right.bar(table["confidence"], table["texts"], width=0.06, color=BLUE)
     right.set(xlabel="confidence", ylabel="texts", xlim=(0, 1))
     return figure
+
+
+def sweep(
+    table: pd.DataFrame, parameters: Sequence[str], metric: str, title: str
+) -> Figure:
+    """Draw a figure of every run against each parameter, with the means.
+
+    Args:
+        table: a row for each run; columns `parameters` and `metric`.
+        parameters: what was varied.
+        metric: what is drawn.
+        title: of the figure.
+    """
+    figure, axes = _figure(
+        title, 1.5 + 3 * len(parameters), columns=len(parameters)
+    )
+    for axis, name in zip(axes, parameters, strict=True):
+        values = list(dict.fromkeys(table[name]))
+        places = [values.index(value) for value in table[name]]
+        axis.plot(places, table[metric], "o", color=BLUE, alpha=0.6)
+        means = table.groupby(name, sort=False)[metric].mean()
+        axis.plot(range(len(values)), means[values], color=ORANGE, ls="--")
+        axis.set_xticks(range(len(values)), list(map(str, values)))
+        axis.set(xlabel=name, ylabel=metric)
+    return figure

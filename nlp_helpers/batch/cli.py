@@ -3,8 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -19,9 +20,6 @@ from nlp_helpers.errors import UserError, run_command
 if TYPE_CHECKING:  # `predict` must do without papermill
     from nlp_helpers.batch.pipeline import Result
 
-SHOWN_METRICS = 3
-LONGEST_METRIC = 20  # characters; a longer text would swamp the table
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def commands() -> None:
@@ -33,33 +31,225 @@ def main() -> None:
     run_command(commands)
 
 
+PROFILE = click.option("--profile", default="offline", show_default=True)
+FORCE = click.option(
+    "--force", is_flag=True, help="Run also what would write the same again."
+)
+JOBS = click.option(
+    "--jobs",
+    default=0,
+    help="Notebooks side by side at most; default one for each core.",
+)
+PLAIN = click.option(
+    "--plain-kernels",
+    is_flag=True,
+    help="Start each kernel anew instead of forking it; slower.",
+)
+NOTEBOOKS = click.argument("notebooks", nargs=-1)
+
+
 @commands.command()
-@click.option("--profile", default="offline", show_default=True)
-@click.argument("notebooks", nargs=-1)
-def run(profile: str, notebooks: tuple[str, ...]) -> None:
+@PROFILE
+@FORCE
+@JOBS
+@PLAIN
+@NOTEBOOKS
+def run(
+    profile: str,
+    force: bool,
+    jobs: int,
+    plain_kernels: bool,
+    notebooks: tuple[str, ...],
+) -> None:
     """Execute NOTEBOOKS (for example 01 03; default all) headless.
 
-    Executed notebooks, metrics and figures go to outputs/PROFILE/.
+    Executed notebooks, metrics and figures go to outputs/PROFILE/. What a
+    finished run left is not made again, unless parameters, code, inputs or
+    packages have changed.
     """
     from nlp_helpers.batch import pipeline
 
-    results = []
-    for item in pipeline.run(profile, notebooks):
-        if isinstance(item, pipeline.Result):
-            results.append(item)
-            click.echo(f"{item.notebook}: done in {item.seconds:.0f} s")
-        else:
-            click.echo(f"{item}: running")
-    Console().print(_summary(results))
+    tasks = pipeline.plan(profile, notebooks)
+    _run_and_report(
+        lambda show: pipeline.Runner(force, jobs, not plain_kernels, show).run(
+            tasks
+        )
+    )
+
+
+def _run_and_report(
+    start: "Callable[[Callable[[str, str], None]], Iterable[Result]]",
+) -> None:
+    """Show what happens, then a table; end with status 1 if a run failed."""
+    from nlp_helpers.batch import screen
+
+    with screen.Screen() as show:
+        results = []
+        for result in start(show.event):
+            results.append(result)
+            show.result(result)
+    Console().print(screen.summary(results))
+    problems = [result.problem for result in results if result.problem]
+    for problem in problems:
+        click.echo(f"error: {problem}", err=True)
+    if problems:
+        sys.exit(1)
 
 
 @commands.command()
-def reference() -> None:
-    """Take the offline profile's last run over as outputs/reference/."""
-    from nlp_helpers.batch import pipeline
+@PLAIN
+@JOBS
+@click.option(
+    "--against",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder to compare with; default outputs/reference.",
+)
+@click.option("--no-run", is_flag=True, help="Compare what the last run left.")
+@NOTEBOOKS
+def verify(
+    plain_kernels: bool,
+    jobs: int,
+    against: Path | None,
+    no_run: bool,
+    notebooks: tuple[str, ...],
+) -> None:
+    """Run NOTEBOOKS (default all) anew and compare with the reference.
 
-    for path in pipeline.update_reference():
+    Status 0: all values are the same or within the tolerances of
+    nlp_helpers/batch/tolerances.yaml; 1: a run failed; 3: a value differs.
+    """
+    from nlp_helpers.batch import pipeline, screen
+    from nlp_helpers.batch import verify as comparison
+
+    outputs = paths.project_root() / "outputs"
+    reference = (against or outputs / "reference").resolve()
+    tasks = pipeline.plan("offline", notebooks)
+    if not no_run:
+        _run_and_report(
+            lambda show: pipeline.Runner(
+                True, jobs, not plain_kernels, show
+            ).run(tasks)
+        )
+    differences = [
+        difference
+        for task in tasks
+        for difference in comparison.compare(
+            outputs / "offline", reference, task.notebook
+        )
+    ]
+    Console().print(screen.comparison(differences))
+    if any(d.verdict == comparison.DIFFERENT for d in differences):
+        sys.exit(3)
+
+
+@commands.command()
+@NOTEBOOKS
+def accept(notebooks: tuple[str, ...]) -> None:
+    """Show how the last run differs, and take it over as the reference.
+
+    NOTEBOOKS of outputs/offline (default all) replace outputs/reference.
+    """
+    from nlp_helpers.batch import pipeline, screen
+    from nlp_helpers.batch import verify as comparison
+
+    outputs = paths.project_root() / "outputs"
+    names = pipeline.select(notebooks)
+    known = comparison.reference_notebooks(outputs / "reference")
+    differences = [
+        difference
+        for name in names
+        if name in known
+        for difference in comparison.compare(
+            outputs / "offline", outputs / "reference", name
+        )
+    ]
+    Console().print(screen.comparison(differences))
+    for path in comparison.accept(names):
         click.echo(f"wrote {paths.shown(path)}")
+
+
+@commands.command()
+@click.argument("notebook")
+def params(notebook: str) -> None:
+    """Print the parameters of NOTEBOOK (for example 05): type, range, help."""
+    from nlp_helpers import parameters
+    from nlp_helpers.batch import pipeline, screen
+
+    for name in pipeline.select((notebook,)):
+        rows = parameters.describe(name)
+        values = {
+            profile: pipeline.plan(profile, (name,))[0].values
+            for profile in ("offline", "hub")
+        }
+        Console().print(screen.parameters(name, rows, values))
+
+
+@commands.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@FORCE
+@JOBS
+@PLAIN
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Here, or on the Ray cluster that RAY_ADDRESS names.",
+)
+def sweep(
+    file: Path, force: bool, jobs: int, plain_kernels: bool, engine: str
+) -> None:
+    """Run every combination of the parameters in FILE; compare them.
+
+    Each combination has a folder below outputs/sweeps/; sweep.csv, sweep.md
+    and sweep.png there compare them. Started again, only what is missing is
+    run.
+    """
+    from nlp_helpers.batch import pipeline
+    from nlp_helpers.batch import sweep as sweeps
+
+    content = sweeps.read(file)
+    folder = sweeps.folder_of(file)
+    combinations = sweeps.plan(content, folder)
+    try:
+        _run_and_report(
+            lambda show: sweeps.run(
+                combinations,
+                pipeline.Runner(force, jobs, not plain_kernels, show),
+                engine,
+            )
+        )
+    finally:
+        table = sweeps.tabulate(content, combinations)
+        for path in sweeps.write(content, table, folder):
+            click.echo(f"wrote {paths.shown(path)}")
+
+
+@commands.command()
+def status() -> None:
+    """List the runs below outputs/: when, how they ended, how long."""
+    from nlp_helpers.batch import housekeeping, screen
+
+    Console().print(screen.runs(housekeeping.runs()))
+
+
+@commands.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def clean(dry_run: bool) -> None:
+    """Remove what no result needs.
+
+    That is half-written files of killed runs, and the checkpoints of
+    trainings that are finished. Results stay, and so does what an
+    interrupted run goes on from.
+    """
+    from nlp_helpers.batch import housekeeping
+
+    total = 0
+    for path, size in housekeeping.clean(dry_run):
+        total += size
+        click.echo(f"{paths.shown(path)}: {size / 1e6:.1f} MB")
+    verb = "would be" if dry_run else "were"
+    click.echo(f"{total / 1e6:.1f} MB {verb} removed")
 
 
 @commands.command()
@@ -132,30 +322,4 @@ def _answer_table(answers: Iterable[dict[str, Any]]) -> Table:
     for row in rows:
         shares = (f"{row[name]:.3f}" for name in names)
         table.add_row(Text(row["text"]), row["label"], *shares)
-    return table
-
-
-def _summary(results: "list[Result]") -> Table:
-    """Tabulate notebook, seconds, main figures and path."""
-    table = Table(
-        "notebook",
-        Column("seconds", justify="right"),
-        Column("main figures", no_wrap=True),
-        Column("path", overflow="fold"),
-    )
-    for result in results:
-        figures = [
-            f"{name} {value:.3g}"
-            if isinstance(value, float)
-            else f"{name} {value}"
-            for name, value in result.metrics.items()
-            if len(str(value)) <= LONGEST_METRIC
-        ]
-        path = paths.shown(result.output)
-        table.add_row(
-            result.notebook[:2],
-            f"{result.seconds:.1f}",
-            "\n".join(figures[:SHOWN_METRICS]),
-            path,
-        )
     return table

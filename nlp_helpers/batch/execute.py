@@ -1,27 +1,27 @@
-"""Execute one notebook with papermill."""
+"""Execute one notebook with papermill, and record how it went."""
 
 import os
 import re
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
+from filelock import FileLock, Timeout
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from nlp_helpers import paths
-from nlp_helpers.batch.record import Record
+from nlp_helpers.batch import preload, record, secrets, watch
+from nlp_helpers.batch.stages import Stage
 from nlp_helpers.errors import UserError
 
-# Runner and kernel talk through socket files, which no other user can open.
-# Windows has none; there they talk over the loopback interface.
-TRANSPORT = "tcp" if sys.platform == "win32" else "ipc"
-KERNEL_SETTINGS = Config(KernelManager={"transport": TRANSPORT})
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -29,64 +29,156 @@ class NotebookFailed(UserError):
     """A notebook stopped with an error; the text says in which cell."""
 
 
-def execute(
-    source: Path, output: Path, profile: str, parameters: dict[str, Any]
-) -> float:
-    """Run `source` with `parameters`, write `output`, return the seconds.
+class Execution:
+    """One notebook on its way from `source` to `output`.
 
     The output is written to a hidden file and renamed when the notebook ends,
     in whatever way; run.json in the folder of the same name says how. An old
     metrics.json goes first, so a run that failed leaves none.
-
-    Raises:
-        NotebookFailed: a cell raised, or the kernel died.
     """
-    folder = output.with_suffix("")
-    (folder / "metrics.json").unlink(missing_ok=True)
-    record = Record(folder / "run.json", profile, parameters)
-    hidden = output.with_name(f".{output.name}")
-    status, problem = "interrupted", None
-    try:
-        with _headless():
-            papermill.execute_notebook(
-                source,
-                hidden,
-                parameters,
-                kernel_name="python3",
-                cwd=source.parent,
-                progress_bar=_bar(source.stem),
-                config=KERNEL_SETTINGS,
+
+    def __init__(
+        self,
+        source: Path,
+        output: Path,
+        stage: Stage,
+        described: Mapping[str, Any],
+        threads: int,
+        on_cell: Callable[[int, int], None] = lambda number, total: None,
+    ) -> None:
+        """Prepare; nothing is written yet.
+
+        Args:
+            source: the notebook.
+            output: where the executed one goes.
+            stage: what it must leave behind.
+            described: what `record.describe` says of it.
+            threads: processors that the kernel computes with.
+            on_cell: called with number and total when a cell has ended.
+        """
+        self.source, self.output, self.stage = source, output, stage
+        self.described = described
+        self.folder = output.with_suffix("")
+        self.watch = watch.Watch(threads, on_cell)
+
+    def stop(self) -> None:
+        """Kill the kernel; the run ends as interrupted."""
+        self.watch.stop()
+
+    def run(self) -> float:
+        """Execute; return the seconds.
+
+        Raises:
+            NotebookFailed: a cell raised, the kernel died, something it must
+                leave is missing or out of bounds, or a secret was printed.
+            UserError: another run writes to the same place.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            with lock:
+                return self._run_locked()
+        except Timeout:
+            found = record.read(self.folder / "run.json") or {}
+            raise UserError(
+                f"{paths.shown(self.output)} is being written by another run"
+                f" (process {found.get('pid', 'unknown')}); wait for it, or"
+                " stop it"
+            ) from None
+
+    def _run_locked(self) -> float:
+        """Execute, with the folder to ourselves."""
+        (self.folder / "metrics.json").unlink(missing_ok=True)
+        kept = record.Record(
+            self.folder / "run.json", self.described | record.environment()
+        )
+        hidden = self.output.with_name(f".{self.output.name}")
+        problem = "it was interrupted"
+        found: dict[str, Any] = {}
+        try:
+            problem = self._execute(hidden)
+            if hidden.exists():
+                notebook = nbformat.read(hidden, as_version=4)
+                found["cells"] = watch.cell_seconds(notebook)
+                problem = _save(notebook, hidden, self.output) or problem
+            problem = problem or self.stage.missing(self.folder)
+            if not problem:
+                found["artifacts"] = record.artifacts(self.output)
+        finally:
+            hidden.unlink(missing_ok=True)
+            status = "failed" if problem else "finished"
+            if self.watch.stopped or sys.exc_info()[0] is not None:
+                status = "interrupted"
+            seconds = kept.finish(
+                status,
+                error=problem,
+                peak_memory=self.watch.peak,
+                **self.watch.answers,
+                **found,
             )
-        status = "finished"
-    except PapermillExecutionError as error:
-        status = "failed"
-        message = ANSI_COLOUR.sub("", f"{error.ename}: {error.evalue}")
-        # Papermill puts a cell of its own on top, hence no cell number here.
-        cell = error.source.strip().splitlines()[0]
-        problem = f"{source.name}, cell `{cell}`: {message}"
-    except DeadKernelError as error:
-        status = "failed"
-        problem = f"{source.name}: {error}; it may have run out of memory"
-    finally:
-        if hidden.exists():
-            _make_repeatable(hidden)
-            hidden.replace(output)
-        seconds = record.finish(status, problem)
-    if problem:
-        raise NotebookFailed(problem)
-    return seconds
+        if problem:
+            raise NotebookFailed(f"{self.source.name}{problem}")
+        return seconds
+
+    def _execute(self, hidden: Path) -> str | None:
+        """Run the cells; return what went wrong, after the file's name.
+
+        Raises:
+            UserError: there is no kernel to run them.
+        """
+        watch.register()
+        try:
+            with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+                papermill.execute_notebook(
+                    self.source,
+                    hidden,
+                    self.described["parameters"],
+                    kernel_name="python3",
+                    engine_name=watch.ENGINE,
+                    progress_bar=False,
+                    config=_kernel_settings(sockets),
+                    watch=self.watch,
+                    folder=str(self.source.parent),
+                )
+        except PapermillExecutionError as error:
+            message = ANSI_COLOUR.sub("", f"{error.ename}: {error.evalue}")
+            # Papermill puts a cell of its own on top, hence no cell number.
+            cell = error.source.strip().splitlines()[0]
+            return f", cell `{cell}`: {message}"
+        except DeadKernelError as error:
+            return f": {self.watch.death or error}"
+        except RuntimeError as error:  # what jupyter_client raises
+            return f": {error}"
+        except NoSuchKernel as error:
+            raise UserError(
+                "Jupyter has no kernel python3 here; make one with `python -m"
+                " ipykernel install --sys-prefix`"
+            ) from error
+        return None
+
+
+def _kernel_settings(folder: str) -> Config:
+    """Let runner and kernel talk through socket files in a private folder.
+
+    No other user can open them. Windows has none; there they talk over the
+    loopback interface.
+    """
+    if sys.platform == "win32":
+        return Config()
+    manager = {"transport": "ipc", "ip": f"{folder}/socket"}
+    return Config(KernelManager=manager)
 
 
 @contextmanager
-def _headless() -> Iterator[None]:
-    """Tell the kernel, which inherits the environment, to print no bars.
-
-    It also fixes the project root: the kernel works in notebooks/.
-    """
+def settings_for_kernels(preloaded: bool) -> Iterator[None]:
+    """Set what kernels inherit: no bars, the root, how they are started."""
     settings = {
         paths.HEADLESS_VARIABLE: "1",
         paths.ROOT_VARIABLE: str(paths.project_root()),
+        "KERAS_BACKEND": "torch",  # read when keras is imported
     }
+    if preloaded and preload.available():
+        settings[preload.VARIABLE] = preload.NAME
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
@@ -99,23 +191,26 @@ def _headless() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _bar(description: str) -> dict[str, Any] | bool:
-    """Return papermill's bar settings; no bar where nobody watches."""
-    if not sys.stderr.isatty():
-        return False
-    return {"desc": description, "leave": False, "unit": "cell"}
+def _save(
+    notebook: nbformat.NotebookNode, hidden: Path, output: Path
+) -> str | None:
+    """Write the executed notebook, repeatable and without secrets.
 
+    Clock times and random ids are removed, so that equal runs are equal
+    files; run.json has the seconds.
 
-def _make_repeatable(path: Path) -> None:
-    """Remove clock times and random ids, so that equal runs are equal files.
-
-    run.json has the seconds.
+    Returns:
+        What was wrong with it, or None.
     """
-    notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell["id"] = "injected-parameters"
-    nbformat.write(notebook, path)
+    text, found = secrets.remove(nbformat.writes(notebook))
+    hidden.write_text(text + "\n", encoding="utf-8")
+    hidden.replace(output)
+    if found:
+        return f": its outputs held {', '.join(found)}; removed from the copy"
+    return None

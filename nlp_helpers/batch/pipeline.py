@@ -1,23 +1,56 @@
-"""Run the notebooks of a profile in order."""
+"""Run notebooks: in order, side by side, and only those that must run."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from nlp_helpers import files, parameters, paths
-from nlp_helpers.batch.execute import execute
+from nlp_helpers.batch import execute, preload, record, stages
 from nlp_helpers.errors import UserError
+
+GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Result:
-    """One executed notebook."""
+    """What became of one notebook: done, unchanged, failed or not run."""
 
     notebook: str
-    seconds: float
-    metrics: dict[str, float | str]
+    status: str
     output: Path
+    seconds: float = 0.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One notebook that is to run, with its parameters, to its place."""
+
+    notebook: str
+    values: Mapping[str, Any]
+    output: Path
+    profile: str = "offline"
+    variant: str = ""  # tells the runs of one notebook in a sweep apart
+
+    @property
+    def label(self) -> str:
+        """Return the name of the run, unique among those of a runner."""
+        return f"{self.variant}: {self.notebook}".removeprefix(": ")
 
 
 def select(numbers: tuple[str, ...]) -> list[str]:
@@ -40,13 +73,12 @@ def select(numbers: tuple[str, ...]) -> list[str]:
     return [name for name in known if name in chosen or not numbers]
 
 
-def run(profile: str, numbers: tuple[str, ...]) -> Iterator[Result | str]:
-    """Execute the chosen notebooks one after another.
+def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
+    """Read the parameters of the chosen notebooks.
 
-    Every parameters file is checked before the first kernel starts.
-
-    Yields:
-        The name of each notebook before it starts, then its result.
+    Raises:
+        UserError: a folder, a file or a parameter is wrong. No kernel has
+            been started then.
     """
     root = paths.project_root()
     folder = root / "params" / profile
@@ -60,53 +92,184 @@ def run(profile: str, numbers: tuple[str, ...]) -> Iterator[Result | str]:
         raise UserError(
             f"there is no profile {profile!r}; known: {', '.join(profiles)}"
         )
-    values = {
-        name: parameters.read_file(name, folder / f"{name}.yaml")
+    return [
+        Task(
+            name,
+            parameters.read_file(name, folder / f"{name}.yaml"),
+            root / "outputs" / profile / f"{name}.ipynb",
+            profile,
+        )
         for name in select(numbers)
-    }
-    for name, given in values.items():
-        yield name
-        source = root / "notebooks" / f"{name}.ipynb"
-        output = root / "outputs" / profile / f"{name}.ipynb"
-        seconds = execute(source, output, profile, given)
-        metrics_file = paths.resolve(given["output_dir"]) / "metrics.json"
-        if not metrics_file.is_file():
-            raise UserError(
-                f"{name} ended without writing {paths.shown(metrics_file)};"
-                " its last cell must write the figures of the run"
-            )
-        metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
-        yield Result(name, seconds, metrics, output)
+    ]
 
 
-def update_reference() -> list[Path]:
-    """Copy notebooks and metrics of outputs/offline to outputs/reference.
+class Runner:
+    """Runs tasks within the processors and the memory of this machine."""
 
-    Raises:
-        UserError: a notebook's last run did not finish; nothing is copied.
-    """
-    outputs = paths.project_root() / "outputs"
-    names = list(parameters.SCHEMAS)
-    for name in names:
-        record = outputs / "offline" / name / "run.json"
-        if not _finished(record):
-            raise UserError(
-                f"{paths.shown(record)} tells of no finished run; run `python"
-                " -m nlp_helpers run` first"
-            )
-    written = []
-    for name in names:
-        for part in (f"{name}.ipynb", f"{name}/metrics.json"):
-            source = outputs / "offline" / part
-            target = outputs / "reference" / part
-            files.write_text(target, source.read_text(encoding="utf-8"))
-            written.append(target)
-    return written
+    def __init__(
+        self,
+        force: bool = False,
+        jobs: int = 0,
+        preloaded: bool = True,
+        on_event: Callable[[str, str], None] = lambda name, event: None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            force: run also what would write what is there already.
+            jobs: notebooks side by side at most; 0 is one for each core.
+            preloaded: fork kernels from a process with all imports done.
+            on_event: called with a notebook and what happens to it.
+        """
+        self.force, self.preloaded = force, preloaded
+        self.on_event = on_event
+        self.cores = os.cpu_count() or 1
+        self.jobs = jobs or self.cores
+        self.stages = stages.read()
+        self.active: dict[str, execute.Execution] = {}
+        self.guard = threading.Lock()
+
+    def run(self, tasks: list[Task]) -> Iterator[Result]:
+        """Run all tasks; what fails keeps back only what depends on it.
+
+        Yields:
+            Results, as they come.
+        """
+        waiting = {task.label: task for task in tasks}
+        needs = stages.dependencies(self.stages, waiting)
+        done: dict[str, Result] = {}
+        futures: dict[Future[Result], Task] = {}
+        with (
+            execute.settings_for_kernels(self.preloaded),
+            self._interruptible(),
+            ThreadPoolExecutor(self.jobs) as pool,
+        ):
+            while waiting or futures:
+                for task in list(waiting.values()):
+                    running = list(futures.values())
+                    missing = needs[task.label] - done.keys()
+                    if failed := _failed(needs[task.label], done):
+                        problem = (
+                            f"{task.label} was not run: it needs {failed}"
+                        )
+                        result = Result(
+                            task.label, "not run", task.output, problem=problem
+                        )
+                        done[task.label] = result
+                        del waiting[task.label]
+                        yield result
+                    elif not missing and self._fits(task, running):
+                        del waiting[task.label]
+                        futures[pool.submit(self._run_one, task)] = task
+                finished, _ = wait(futures, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    task = futures.pop(future)
+                    done[task.label] = future.result()
+                    yield done[task.label]
+
+    def _fits(self, task: Task, running: list[Task]) -> bool:
+        """Tell whether a notebook may start beside others."""
+        if not running:
+            return True
+        if len(running) >= self.jobs:
+            return False
+        wanted = [self.stages[one.notebook] for one in (task, *running)]
+        if sum(map(self._cores, wanted)) > self.cores:
+            return False
+        if uses_gpu(task.values):
+            return False
+        # Those that just started have not taken theirs yet.
+        free = psutil.virtual_memory().available / GIB
+        return sum(stage.memory for stage in wanted) < free
+
+    def _cores(self, stage: stages.Stage) -> int:
+        """Return the processors that a notebook works with."""
+        return self.cores if stage.cores == "all" else stage.cores
+
+    def _run_one(self, task: Task) -> Result:
+        """Run a notebook, unless what it would write is there."""
+        name, stage = task.label, self.stages[task.notebook]
+        described = record.describe(
+            task.notebook, task.profile, stage, task.values
+        )
+        folder = task.output.with_suffix("")
+        if not self.force and is_current(task.output, described["key"]):
+            metrics = files.read_json(folder / "metrics.json")
+            return Result(name, "unchanged", task.output, 0.0, metrics)
+        execution = execute.Execution(
+            paths.project_root() / "notebooks" / f"{task.notebook}.ipynb",
+            task.output,
+            stage,
+            described,
+            self._cores(stage),
+            lambda number, total: self.on_event(name, f"{number}/{total}"),
+        )
+        with self.guard:
+            self.active[name] = execution
+        self.on_event(name, "running")
+        try:
+            seconds = execution.run()
+        except UserError as error:
+            return Result(name, "failed", task.output, problem=str(error))
+        finally:
+            with self.guard:
+                del self.active[name]
+        metrics = files.read_json(folder / "metrics.json")
+        return Result(name, "done", task.output, seconds, metrics)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let SIGINT and SIGTERM kill the kernels and end the run.
+
+        Each run then writes its record before this process ends.
+        """
+
+        def stop(number: int, frame: object) -> None:
+            with self.guard:
+                for execution in self.active.values():
+                    execution.stop()
+            raise SystemExit(128 + number)
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        chosen = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, stop) for number in chosen}
+        if self.preloaded and preload.available():
+            preload.start()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
-def _finished(record: Path) -> bool:
-    """Tell whether a run.json says that its notebook ran to its end."""
-    if not record.is_file():
+def _failed(needed: set[str], done: Mapping[str, Result]) -> str | None:
+    """Return one of the needed runs that cannot be had any more."""
+    return next(
+        (
+            name
+            for name in sorted(needed)
+            if name in done and done[name].status in ("failed", "not run")
+        ),
+        None,
+    )
+
+
+def uses_gpu(values: Mapping[str, Any]) -> bool:
+    """Tell whether a notebook will compute on a GPU."""
+    # Asked of the driver: torch would take seconds to import.
+    driver = shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists()
+    return values["device"] == "cuda" or (
+        values["device"] == "auto" and bool(driver)
+    )
+
+
+def is_current(output: Path, key: str) -> bool:
+    """Tell whether a finished run of the same key left all that is there."""
+    found = record.read(output.with_suffix("") / "run.json")
+    if not found or found["status"] != "finished" or found.get("key") != key:
         return False
-    content = json.loads(record.read_text(encoding="utf-8"))
-    return content["status"] == "finished"
+    if not output.is_file():
+        return False
+    return record.artifacts(output) == found["artifacts"]

@@ -1,14 +1,25 @@
 """run.json beside every executed notebook: what ran, and how it ended."""
 
+import hashlib
+import json
+import os
 import platform
+import subprocess
 import time
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from nlp_helpers import files
+import psutil
 
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "papermill")
+from nlp_helpers import files, model_registry, paths
+from nlp_helpers.batch.stages import Stage
+
+PACKAGE = Path(model_registry.__file__).parent
+OWN_FILES = ("run.json", ".lock")  # of the runner, in a run's folder
 
 
 class Record:
@@ -18,24 +29,180 @@ class Record:
     be told from one that ended.
     """
 
-    def __init__(
-        self, path: Path, profile: str, parameters: dict[str, Any]
-    ) -> None:
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write the record as `running`."""
         self.path = path
         self.started = time.perf_counter()
         self.content: dict[str, Any] = {
             "status": "running",
-            "profile": profile,
-            "parameters": parameters,
-            "python": platform.python_version(),
-            "packages": {name: version(name) for name in PACKAGES},
+            **content,
+            **_this_process(),
         }
         files.write_json(path, self.content)
 
-    def finish(self, status: str, error: str | None = None) -> float:
+    def finish(self, status: str, **found: Any) -> float:
         """Write `finished`, `failed` or `interrupted`; return the seconds."""
         seconds = round(time.perf_counter() - self.started, 2)
-        self.content.update(status=status, seconds=seconds, error=error)
+        self.content |= {"status": status, "seconds": seconds, **found}
         files.write_json(self.path, self.content)
         return seconds
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return what a run.json says, or None if there is none to be read.
+
+    A record that says `running` is returned as `stale` when the process that
+    wrote it is gone.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if content.get("status") == "running" and not _alive(content):
+        content["status"] = "stale"
+    return content
+
+
+def _this_process() -> dict[str, Any]:
+    """Return when and by which process a run was started."""
+    process = psutil.Process()
+    now = datetime.now(timezone.utc)
+    return {
+        "started": now.isoformat(timespec="seconds"),
+        "pid": process.pid,
+        # A number may be given to another process later; the two together
+        # belong to one alone.
+        "pid_created": process.create_time(),
+    }
+
+
+def _alive(content: Mapping[str, Any]) -> bool:
+    """Tell whether the process that wrote a record is still there."""
+    try:
+        created = psutil.Process(content["pid"]).create_time()
+    except (psutil.NoSuchProcess, KeyError):
+        return False
+    return abs(created - content["pid_created"]) < 1
+
+
+def describe(
+    notebook: str, profile: str, stage: Stage, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return all that decides what a run of a notebook writes, hashed.
+
+    `key` is one hash of all of it: two runs with the same key on the same
+    machine write the same.
+    """
+    root = paths.project_root()
+    decides = {
+        "parameters": dict(given),
+        "notebook_sha256": files.sha256(
+            root / "notebooks" / f"{notebook}.ipynb"
+        ),
+        "code_sha256": _hash_code(),
+        "inputs": {
+            name: hash_folder(paths.resolve(given[name]))
+            for name in stage.inputs
+        },
+        "model": _describe_folder(given["model_name"])
+        or model_registry.origin(given["model_name"]),
+        "reviews": _describe_folder(given.get("review_source", "")),
+        "python": platform.python_version(),
+        "packages_sha256": _hash(json.dumps(_packages())),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+    }
+    key = _hash(json.dumps(decides, sort_keys=True))
+    return {"notebook": notebook, "profile": profile, "key": key} | decides
+
+
+def environment() -> dict[str, Any]:
+    """Return what else a reader wants to know: packages, git commit."""
+    return {"packages": _packages(), "git": _git()}
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Return the version of every installed package."""
+    found = {d.metadata["Name"]: d.version for d in distributions()}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+@cache
+def _git() -> dict[str, Any] | None:
+    """Return commit and whether files differ from it; None without git."""
+    answers = []
+    for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"]):
+        command = ["git", "-C", str(paths.project_root()), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except OSError:
+            return None
+        if done.returncode:
+            return None
+        answers.append(done.stdout.strip())
+    return {"commit": answers[0], "dirty": bool(answers[1])}
+
+
+@cache
+def _hash_code() -> str:
+    """Hash the helpers, without the runner: it changes no result."""
+    sources = [
+        path
+        for path in PACKAGE.rglob("*")
+        if path.suffix in (".py", ".yaml")
+        and path.parent.name not in ("batch", "pretraining")
+    ]
+    return _hash_files(PACKAGE, sources)
+
+
+def hash_folder(folder: Path) -> str:
+    """Hash what a notebook left for another, apart from its record."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return _hash_files(
+        folder,
+        (path for path in found if path.relative_to(folder).parts[0] in KEPT),
+    )
+
+
+KEPT = ("splits", "shards")
+
+
+def _describe_folder(name: str) -> str | None:
+    """Return a hash of a folder's names, sizes and times, if it is one.
+
+    Models and reviews may be too large to be read again for each run.
+    """
+    if not name or name in model_registry.registry():
+        return None
+    folder = paths.resolve(name)
+    if not folder.is_dir():
+        return None
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in found]
+    return _hash(json.dumps(stats))
+
+
+def artifacts(output: Path) -> dict[str, str]:
+    """Hash an executed notebook and every file in its folder."""
+    folder = output.with_suffix("")
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {
+        path.relative_to(output.parent).as_posix(): files.sha256(path)
+        for path in [output, *sorted(found)]
+        if path.parent != folder or path.name not in OWN_FILES
+    }
+
+
+def _hash_files(folder: Path, found: Iterable[Path]) -> str:
+    """Hash the names and contents of files."""
+    lines = [
+        f"{path.relative_to(folder).as_posix()} {files.sha256(path)}"
+        for path in sorted(found)
+    ]
+    return _hash("\n".join(lines))
+
+
+def _hash(text: str) -> str:
+    """Return the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,60 @@
+"""Which runs there are, and what of them can go."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nlp_helpers import paths
+from nlp_helpers.batch import record
+
+ENDED = ("finished", "failed", "interrupted", "stale")
+
+
+def runs() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield place and record of every run below outputs/.
+
+    A run that says it is running, and whose process is gone, is `stale`.
+    """
+    outputs = paths.project_root() / "outputs"
+    for path in sorted(outputs.rglob("run.json")):
+        content = record.read(path)
+        place = path.parent.relative_to(outputs).as_posix()
+        yield place, content or {"status": "unreadable"}
+
+
+def clean(dry_run: bool = False) -> Iterator[tuple[Path, int]]:
+    """Remove what no result needs; yield each path and its bytes.
+
+    Nothing is touched that belongs to a run which is still going on.
+    """
+    outputs = paths.project_root() / "outputs"
+    for path in sorted(outputs.rglob("run.json")):
+        content = record.read(path)
+        if not content or content["status"] not in ENDED:
+            continue
+        for found in _superfluous(path.parent, content["status"]):
+            size = _size(found)
+            if not dry_run:
+                shutil.rmtree(found) if found.is_dir() else found.unlink()
+            yield found, size
+
+
+def _superfluous(folder: Path, status: str) -> Iterator[Path]:
+    """Yield what is not needed of one run."""
+    # Hidden files are renamed when they are whole; these never were.
+    hidden = folder.with_name(f".{folder.name}.ipynb")
+    if hidden.exists():
+        yield hidden
+    for path in sorted(folder.rglob(".*")):
+        if path.name != ".lock" and ".step-" not in path.parent.name:
+            yield path
+    if status == "finished":
+        yield from sorted(folder.glob("training/*/checkpoints"))
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of all in a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())

@@ -1,0 +1,155 @@
+"""What a person sees of runs: progress, tables."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column, Table
+
+from nlp_helpers import paths
+from nlp_helpers.batch.pipeline import Result
+from nlp_helpers.batch.verify import CLOSE, DIFFERENT, SAME, Difference
+
+SHOWN_METRICS = 3
+LONGEST_METRIC = 20  # characters; a longer text would swamp the table
+COLOURS = {SAME: "green", CLOSE: "yellow", DIFFERENT: "red"}
+
+
+class Screen:
+    """Bars where a person watches, lines where nobody does."""
+
+    def __init__(self) -> None:
+        """Look whether a person watches."""
+        self.console = Console()
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("cells"),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> "Screen":
+        """Begin."""
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Remove the bars."""
+        self.bars.stop()
+
+    def event(self, name: str, event: str) -> None:
+        """Show that a notebook has begun, or ended a cell (`3/20`)."""
+        if event == "running":
+            self.tasks[name] = self.bars.add_task(name, total=None)
+            self._say(f"{name}: running")
+            return
+        number, total = map(int, event.split("/"))
+        self.bars.update(self.tasks[name], completed=number, total=total)
+
+    def result(self, result: Result) -> None:
+        """Show what became of a notebook."""
+        if result.notebook in self.tasks:
+            self.bars.remove_task(self.tasks.pop(result.notebook))
+        took = f" in {result.seconds:.0f} s" if result.seconds else ""
+        self._say(f"{result.notebook}: {result.status}{took}")
+
+    def _say(self, line: str) -> None:
+        """Print a line above the bars, whole, whatever the width."""
+        self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def summary(results: Iterable[Result]) -> Table:
+    """Tabulate notebook, status, seconds, main figures and path."""
+    table = Table(
+        "notebook",
+        "status",
+        Column("seconds", justify="right"),
+        Column("main figures", no_wrap=True),
+        Column("path", overflow="fold"),
+    )
+    for result in sorted(results, key=lambda result: result.notebook):
+        figures = [
+            f"{name} {value:.3g}"
+            if isinstance(value, float)
+            else f"{name} {value}"
+            for name, value in result.metrics.items()
+            if len(str(value)) <= LONGEST_METRIC
+        ]
+        variant, _, name = result.notebook.rpartition(": ")
+        table.add_row(
+            f"{name[:2]} {variant}".strip(),
+            result.status,
+            f"{result.seconds:.1f}" if result.seconds else "",
+            "\n".join(figures[:SHOWN_METRICS]),
+            paths.shown(result.output),
+        )
+    return table
+
+
+def comparison(differences: Iterable[Difference]) -> Table:
+    """Tabulate what is not the same, and count what is."""
+    found = list(differences)
+    counts = {
+        verdict: sum(d.verdict == verdict for d in found)
+        for verdict in COLOURS
+    }
+    table = Table(
+        "notebook",
+        "value",
+        "reference",
+        "this run",
+        "verdict",
+        title=", ".join(f"{n} {verdict}" for verdict, n in counts.items()),
+        title_justify="left",
+    )
+    for one in found:
+        if one.verdict != SAME:
+            table.add_row(
+                one.notebook[:2],
+                one.place,
+                one.expected,
+                one.found,
+                f"[{COLOURS[one.verdict]}]{one.verdict}[/]",
+            )
+    return table
+
+
+def parameters(
+    notebook: str,
+    rows: Iterable[Mapping[str, str]],
+    values: Mapping[str, Mapping[str, Any]],
+) -> Table:
+    """Tabulate name, type and range, help, and the value of each profile."""
+    table = Table("parameter", "type", "help", *values, title=notebook)
+    for row in rows:
+        shown = (str(given[row["name"]]) for given in values.values())
+        table.add_row(row["name"], row["type"], row["help"], *shown)
+    return table
+
+
+def runs(found: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
+    """Tabulate the records of runs."""
+    table = Table(
+        "run", "status", "started", Column("seconds", justify="right"), "error"
+    )
+    for place, content in found:
+        table.add_row(
+            place,
+            content["status"],
+            content.get("started", ""),
+            str(content.get("seconds", "")),
+            content.get("error") or "",
+        )
+    return table

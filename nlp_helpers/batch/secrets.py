@@ -1,0 +1,46 @@
+"""Keep keys and passwords out of parameters and out of saved notebooks."""
+
+import os
+import re
+from collections.abc import Iterable
+
+from nlp_helpers.parameters import SECRET_NAME
+
+SHORTEST = 8  # characters; a shorter value would be found everywhere
+# The forms of widely used keys, each with the name of who gives them out.
+FORMS = {
+    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
+    "a GitHub token": r"\bgh[pousr]_[A-Za-z0-9]{36,}",
+    "an AWS access key": r"\bAKIA[0-9A-Z]{16}\b",
+    "an API key": r"\bsk-[A-Za-z0-9_-]{20,}",
+    "a Slack token": r"\bxox[abpr]-[A-Za-z0-9-]{10,}",
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+}
+
+
+def find(text: str) -> Iterable[tuple[str, str]]:
+    """Yield what is secret in a text, and what it is.
+
+    That is every value of an environment variable whose name says so, and
+    everything of the form of a known key.
+    """
+    for name, value in os.environ.items():
+        if (
+            SECRET_NAME.search(name)
+            and len(value) >= SHORTEST
+            and value in text
+        ):
+            yield value, f"the value of ${name}"
+    for kind, form in FORMS.items():
+        for match in re.finditer(form, text):
+            yield match.group(), kind
+
+
+def remove(text: str) -> tuple[str, list[str]]:
+    """Replace secrets by `[removed]`; return the text and what they were."""
+    found = []
+    for value, kind in list(find(text)):
+        if value in text:
+            text = text.replace(value, "[removed]")
+            found.append(kind)
+    return text, found

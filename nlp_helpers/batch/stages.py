@@ -1,0 +1,76 @@
+"""What each notebook needs and must leave behind: stages.yaml."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from nlp_helpers import paths
+
+
+class Stage(BaseModel):
+    """One entry of stages.yaml, which explains the fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    inputs: list[str] = []
+    cores: int | Literal["all"] = 1
+    memory: float
+    artifacts: list[str]
+    bounds: dict[str, tuple[float, float]] = {}
+
+    def missing(self, folder: Path) -> str | None:
+        """Say what a finished run lacks; None if it lacks nothing."""
+        for name in ("metrics.json", *self.artifacts):
+            path = folder / name
+            if not path.exists():
+                return f"it ended without writing {paths.shown(path)}"
+            if path.is_file() and not path.stat().st_size:
+                return f"{paths.shown(path)} is empty"
+        return self._out_of_bounds(folder / "metrics.json")
+
+    def _out_of_bounds(self, path: Path) -> str | None:
+        """Say which figure is missing or cannot be; None if none is."""
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        for name, (low, high) in self.bounds.items():
+            value = metrics.get(name, math.nan)
+            if not low <= value <= high:
+                return (
+                    f"{name} in {paths.shown(path)} is {value}, which is not"
+                    f" between {low:g} and {high:g}"
+                )
+        return None
+
+
+def read() -> dict[str, Stage]:
+    """Read stages.yaml, in the notebooks' order."""
+    path = Path(__file__).with_suffix(".yaml")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {name: Stage(**entry) for name, entry in content.items()}
+
+
+def dependencies(
+    stages: Mapping[str, Stage], tasks: Mapping[str, Any]
+) -> dict[str, set[str]]:
+    """Return for each task the labels of those whose output it reads.
+
+    Args:
+        stages: of all notebooks.
+        tasks: label -> task, with `notebook` and `values`.
+    """
+    outputs = {
+        paths.resolve(task.values["output_dir"]): label
+        for label, task in tasks.items()
+    }
+    return {
+        label: {
+            outputs[folder]
+            for key in stages[task.notebook].inputs
+            if (folder := paths.resolve(task.values[key])) in outputs
+        }
+        for label, task in tasks.items()
+    }

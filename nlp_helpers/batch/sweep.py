@@ -1,0 +1,175 @@
+"""Run notebooks with every combination of some parameters, and compare.
+
+params/sweeps/ has examples, with every key explained.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nlp_helpers import engine, files, parameters, paths, plots
+from nlp_helpers.batch import pipeline, record
+from nlp_helpers.errors import UserError
+
+
+class Sweep(BaseModel):
+    """What a sweep file holds."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    profile: str = "offline"
+    notebooks: list[str] = Field(min_length=1)
+    grid: dict[str, list[Any]] = Field(min_length=1)
+    metric: str
+
+
+def read(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        UserError: it is missing, not YAML, or does not fit.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Sweep(**content)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, TypeError) as error:
+        place = " ".join(str(error).split())
+        raise UserError(f"{path} is not YAML of a sweep: {place}") from error
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        name = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {name}: {first['msg'].lower()}") from error
+
+
+def plan(sweep: Sweep, folder: Path) -> list[list[pipeline.Task]]:
+    """Return the tasks of each combination, all parameters checked.
+
+    Raises:
+        UserError: a parameter belongs to none of the notebooks, or a value
+            does not fit.
+    """
+    base = pipeline.plan(sweep.profile, tuple(sweep.notebooks))
+    for name in sweep.grid:
+        if not any(name in task.values for task in base):
+            names = ", ".join(task.notebook for task in base)
+            raise UserError(f"grid: {name} is no parameter of {names}")
+    combinations = itertools.product(*sweep.grid.values())
+    return [
+        _combination(base, dict(zip(sweep.grid, values, strict=True)), folder)
+        for values in combinations
+    ]
+
+
+def _combination(
+    base: list[pipeline.Task], chosen: Mapping[str, Any], folder: Path
+) -> list[pipeline.Task]:
+    """Return the tasks of one combination, in a folder of its own."""
+    variant = ",".join(f"{name}={value}" for name, value in chosen.items())
+    place = folder / re.sub(r"[^\w=,.-]", "_", variant)
+    moved = {
+        task.values["output_dir"]: str(place / task.notebook) for task in base
+    }
+    tasks = []
+    for task in base:
+        values = {
+            name: moved.get(value, value) if isinstance(value, str) else value
+            for name, value in task.values.items()
+        }
+        values |= {n: v for n, v in chosen.items() if n in values}
+        parameters.validate(task.notebook, values, f"{variant} of the sweep")
+        output = place / f"{task.notebook}.ipynb"
+        tasks.append(
+            pipeline.Task(task.notebook, values, output, "sweep", variant)
+        )
+    return tasks
+
+
+def run(
+    combinations: list[list[pipeline.Task]],
+    runner: pipeline.Runner,
+    engine_name: str = "local",
+) -> Iterator[pipeline.Result]:
+    """Run all combinations here, or one Ray task for each.
+
+    On Ray, the project's folder must be at the same place on every machine.
+    """
+    if engine_name == "local":
+        yield from runner.run([t for tasks in combinations for t in tasks])
+        return
+    jobs = [(tasks, runner.force) for tasks in combinations]
+    for _, results in engine.run(_run_combination, jobs, engine_name, 0):
+        yield from results
+
+
+def _run_combination(
+    tasks: list[pipeline.Task], force: bool
+) -> list[pipeline.Result]:
+    """Run the tasks of one combination, on whatever machine this is."""
+    runner = pipeline.Runner(force=force, jobs=1, preloaded=False)
+    return list(runner.run(tasks))
+
+
+def tabulate(
+    sweep: Sweep, combinations: list[list[pipeline.Task]]
+) -> pd.DataFrame:
+    """Return a row for each combination: parameters, figures, seconds."""
+    rows = []
+    for tasks in combinations:
+        row = {name: _value(tasks, name) for name in sweep.grid}
+        seconds = 0.0
+        for task in tasks:
+            folder = task.output.with_suffix("")
+            found = record.read(folder / "run.json") or {"status": "missing"}
+            row["status"] = found["status"]
+            seconds += found.get("seconds", 0.0)
+            if (folder / "metrics.json").is_file():
+                row |= json.loads((folder / "metrics.json").read_text())
+        rows.append(row | {"seconds": round(seconds, 1)})
+    return pd.DataFrame(rows)
+
+
+def _value(tasks: list[pipeline.Task], name: str) -> Any:
+    """Return the value of a parameter in a combination."""
+    return next(t.values[name] for t in tasks if name in t.values)
+
+
+def write(sweep: Sweep, table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write sweep.csv, sweep.md and sweep.png.
+
+    Raises:
+        UserError: no run has the metric.
+    """
+    if sweep.metric not in table:
+        known = ", ".join(table.select_dtypes("number").columns)
+        raise UserError(f"metric: no run wrote {sweep.metric}; known: {known}")
+    written = [folder / f"sweep.{kind}" for kind in ("csv", "md", "png")]
+    files.write_text(written[0], table.to_csv(index=False))
+    shown = [*sweep.grid, sweep.metric, "seconds", "status"]
+    files.write_text(written[1], _markdown(table[shown]))
+    figure = plots.sweep(table, list(sweep.grid), sweep.metric, "Sweep")
+    plots.save(figure, written[2])
+    return written
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """Return a table in Markdown."""
+    rows = [list(table.columns), ["---"] * len(table.columns)]
+    rows += [
+        [f"{v:.4g}" if isinstance(v, float) else str(v) for v in row]
+        for row in table.itertuples(index=False)
+    ]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def folder_of(path: Path) -> Path:
+    """Return where the runs of a sweep file go."""
+    return paths.project_root() / "outputs" / "sweeps" / path.stem

@@ -1,0 +1,201 @@
+"""Compare a run with the reference: values, not bytes."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from nlp_helpers import files, parameters, paths
+from nlp_helpers.batch import record
+from nlp_helpers.errors import UserError
+
+NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+IGNORED_TAG = "nbval-ignore-output"
+# Lines that name the machine, and identifiers of table styles.
+MACHINE = (
+    (re.compile(r"seed \d+ \| .*"), "SEED, DEVICE AND VERSIONS"),
+    (re.compile(r"T_[0-9a-f]{5}"), "STYLE"),
+    (re.compile(r" +"), " "),
+)
+SAME, CLOSE, DIFFERENT = "same", "within tolerance", "different"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value beside its reference."""
+
+    notebook: str
+    place: str
+    expected: str
+    found: str
+    verdict: str
+
+
+def read_tolerances() -> dict[str, Any]:
+    """Read tolerances.yaml."""
+    path = Path(__file__).with_name("tolerances.yaml")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
+    """Compare one notebook's metrics and the text of its cells.
+
+    Args:
+        found: the folder of a profile's outputs.
+        reference: a folder of the same form.
+        notebook: for example `01_next_token`.
+
+    Raises:
+        UserError: one of them has not got the notebook.
+    """
+    for folder in (found, reference):
+        for part in (f"{notebook}.ipynb", f"{notebook}/metrics.json"):
+            if not (folder / part).is_file():
+                raise UserError(
+                    f"there is no {paths.shown(folder / part)}; run `python -m"
+                    f" nlp_helpers run {notebook[:2]}` first"
+                )
+    tolerances = read_tolerances()
+    metrics = [
+        json.loads((folder / notebook / "metrics.json").read_text())
+        for folder in (reference, found)
+    ]
+    notebooks = [
+        nbformat.read(folder / f"{notebook}.ipynb", as_version=4)
+        for folder in (reference, found)
+    ]
+    return [
+        *_compare_metrics(notebook, *metrics, tolerances),
+        *_compare_cells(notebook, *notebooks, tolerances["cells"]),
+    ]
+
+
+def _compare_metrics(
+    notebook: str,
+    expected: Mapping[str, Any],
+    found: Mapping[str, Any],
+    tolerances: Mapping[str, Any],
+) -> Iterator[Difference]:
+    """Compare figure by figure; one that is missing is different."""
+    for name in {**expected, **found}:
+        pair = expected.get(name, "(missing)"), found.get(name, "(missing)")
+        numbers = all(isinstance(value, int | float) for value in pair)
+        allowed = tolerances["metrics"].get(name)
+        if allowed is None and any(isinstance(v, float) for v in pair):
+            allowed = tolerances["default"]
+        verdict = SAME if pair[0] == pair[1] else DIFFERENT
+        if verdict == DIFFERENT and numbers and allowed:
+            verdict = _judge(*pair, allowed)
+        yield Difference(notebook, name, *map(_shown, pair), verdict)
+
+
+def _compare_cells(
+    notebook: str,
+    expected: nbformat.NotebookNode,
+    found: nbformat.NotebookNode,
+    allowed: Mapping[str, float],
+) -> Iterator[Difference]:
+    """Compare the text of the code cells, number by number."""
+    pairs = [
+        [cell for cell in one.cells if cell.cell_type == "code"]
+        for one in (expected, found)
+    ]
+    if [c.source for c in pairs[0]] != [c.source for c in pairs[1]]:
+        yield Difference(notebook, "cells", "", "other code", DIFFERENT)
+        return
+    for number, (one, other) in enumerate(zip(*pairs, strict=True), start=1):
+        if IGNORED_TAG in one.metadata.get("tags", []):
+            continue
+        texts = [cell_text(cell) for cell in (one, other)]
+        if texts[0] == texts[1]:
+            verdict = SAME
+        elif NUMBER.sub("#", texts[0]) != NUMBER.sub("#", texts[1]):
+            verdict = DIFFERENT
+        else:
+            numbers = [map(float, NUMBER.findall(text)) for text in texts]
+            verdicts = {
+                _judge(*pair, allowed) for pair in zip(*numbers, strict=True)
+            }
+            verdict = DIFFERENT if DIFFERENT in verdicts else CLOSE
+        yield Difference(
+            notebook, f"cell {number}", *_first_difference(*texts), verdict
+        )
+
+
+def _judge(expected: float, found: float, allowed: Mapping[str, float]) -> str:
+    """Return the verdict on two numbers."""
+    room = max(
+        allowed.get("absolute", 0.0),
+        allowed.get("relative", 0.0) * abs(expected),
+    )
+    if expected == found:
+        return SAME
+    return CLOSE if abs(expected - found) <= room else DIFFERENT
+
+
+def cell_text(cell: nbformat.NotebookNode) -> str:
+    """Return what a cell printed or showed as text, free of the machine."""
+    texts = [
+        output.get("text") or output.get("data", {}).get("text/plain", "")
+        for output in cell.outputs
+        if output.output_type != "error"
+    ]
+    text = "".join(texts)
+    for pattern, name in MACHINE:
+        text = pattern.sub(name, text)
+    return text
+
+
+def _first_difference(expected: str, found: str) -> tuple[str, str]:
+    """Return the first lines that differ, or two empty texts."""
+    lines = expected.splitlines(), found.splitlines()
+    for one, other in zip(*lines, strict=False):
+        if one != other:
+            return one.strip(), other.strip()
+    if len(lines[0]) != len(lines[1]):
+        return f"{len(lines[0])} lines", f"{len(lines[1])} lines"
+    return "", ""
+
+
+def _shown(value: Any) -> str:
+    """Return a value as people read it."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def accept(notebooks: list[str]) -> list[Path]:
+    """Copy notebooks and metrics of outputs/offline to outputs/reference.
+
+    Raises:
+        UserError: a notebook's last run did not finish; nothing is copied.
+    """
+    outputs = paths.project_root() / "outputs"
+    for name in notebooks:
+        path = outputs / "offline" / name / "run.json"
+        found = record.read(path)
+        if not found or found["status"] != "finished":
+            raise UserError(
+                f"{paths.shown(path)} tells of no finished run; run `python"
+                " -m nlp_helpers run` first"
+            )
+    written = []
+    for name in notebooks:
+        for part in (f"{name}.ipynb", f"{name}/metrics.json"):
+            source = outputs / "offline" / part
+            target = outputs / "reference" / part
+            files.write_text(target, source.read_text(encoding="utf-8"))
+            written.append(target)
+    return written
+
+
+def reference_notebooks(reference: Path) -> list[str]:
+    """Return the notebooks that a reference folder has, in order."""
+    return [
+        name
+        for name in parameters.SCHEMAS
+        if (reference / f"{name}.ipynb").is_file()
+    ]

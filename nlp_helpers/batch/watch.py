@@ -1,0 +1,199 @@
+"""Look after one kernel while it works: memory, exit status, outputs."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
+from traitlets import Instance
+
+ENGINE = "watched"
+SAMPLE_SECONDS = 0.2
+LONGEST_STREAM = 1_000_000  # characters that a cell may print
+CUT = "\n[cut: this cell printed more than 1,000,000 characters]\n"
+# Asked of the kernel when its last cell has ended.
+QUESTIONS = {
+    "device": "str(run.device)",
+    "dtype": "str(run.dtype)",
+    "threads": "__import__('torch').get_num_threads()",
+}
+
+
+class Watch:
+    """What is known of a kernel."""
+
+    def __init__(
+        self, threads: int, on_cell: Callable[[int, int], None]
+    ) -> None:
+        """Prepare.
+
+        Args:
+            threads: processors that the kernel computes with.
+            on_cell: called with number and total when a cell has ended.
+        """
+        self.threads, self.on_cell = threads, on_cell
+        self.process: Any = None  # what the provisioner holds
+        self.pid: int | None = None
+        self.peak = self.last = 0  # bytes
+        self.answers: dict[str, str] = {}
+        self.death: str | None = None
+        self.stopped = False
+        self._over = threading.Event()
+
+    def attach(self, provisioner: Any) -> None:
+        """Begin to watch the kernel of a provisioner."""
+        self.process, self.pid = provisioner.process, provisioner.pid
+        if self.stopped:
+            self.process.kill()
+        threading.Thread(target=self._sample, daemon=True).start()
+
+    def detach(self) -> None:
+        """End the watch."""
+        self._over.set()
+
+    def stop(self) -> None:
+        """Kill the kernel, at once or when it has started."""
+        self.stopped = True
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+
+    def _sample(self) -> None:
+        """Measure the memory of the kernel and its children, again and again.
+
+        The end of the kernel ends this.
+        """
+        try:
+            kernel = psutil.Process(self.pid)
+            while not self._over.wait(SAMPLE_SECONDS):
+                family = [kernel, *kernel.children(recursive=True)]
+                self.last = sum(p.memory_info().rss for p in family)
+                self.peak = max(self.peak, self.last)
+        except psutil.Error:
+            return
+
+    def obituary(self) -> str:
+        """Say how the kernel died, how large it was, and what to try."""
+        status = self.process.poll() if self.process is not None else None
+        if status is not None and status < 0:
+            cause = f"by {signal.Signals(-status).name}"
+        else:
+            cause = f"with exit status {status}"
+        total = psutil.virtual_memory().total
+        advice = {
+            -signal.SIGKILL: "if nobody killed it, memory ran out: lower"
+            " batch_size or max_length, or stop other programs",
+            -signal.SIGTERM: "somebody stopped it: run it again",
+        }.get(status, "run the notebook in JupyterLab to see more")
+        return (
+            f"the kernel died {cause}; it last had {self.last / 2**30:.1f} GiB"
+            f" of {total / 2**30:.0f}; {advice}"
+        )
+
+
+class WatchedClient(PapermillNotebookClient):
+    """Papermill's client with a watch."""
+
+    watch = Instance(Watch)
+
+    def start_new_kernel(self, **kwargs: Any) -> None:
+        """Start the kernel, with its number of threads, and the watch."""
+        threads = {"OMP_NUM_THREADS": str(self.watch.threads)}
+        super().start_new_kernel(env=os.environ | threads, **kwargs)
+        self.watch.attach(self.km.provisioner)
+
+    def execute_cell(
+        self, cell: NotebookNode, cell_index: int, **kwargs: Any
+    ) -> NotebookNode:
+        """Execute a cell; if the kernel dies, say so in the cell."""
+        try:
+            return super().execute_cell(cell, cell_index, **kwargs)
+        except DeadKernelError:
+            death = self.watch.death = self.watch.obituary()
+            said = {"ename": "KernelDied", "evalue": death}
+            cell.outputs.append(new_output("error", **said, traceback=[death]))
+            raise
+        finally:
+            self.watch.on_cell(cell_index + 1, len(self.nb.cells))
+
+    def papermill_execute_cells(self) -> None:
+        """Execute all, then ask the kernel what it worked with."""
+        super().papermill_execute_cells()
+        message_id = self.kc.execute(
+            "", silent=True, user_expressions=QUESTIONS
+        )
+        reply = self.wait_for_reply(message_id)
+        answers = (reply or {}).get("content", {}).get("user_expressions", {})
+        self.watch.answers = {
+            name: answer["data"]["text/plain"].strip("'")
+            for name, answer in answers.items()
+            if answer["status"] == "ok"
+        }
+
+    def output(
+        self,
+        outs: list[NotebookNode],
+        msg: dict[str, Any],
+        display_id: str | None,
+        cell_index: int,
+    ) -> NotebookNode | None:
+        """Take an output, up to a length."""
+        if msg["msg_type"] == "stream":
+            streams = [out for out in outs if out.output_type == "stream"]
+            length = sum(len(out.text) for out in streams)
+            room = LONGEST_STREAM - length
+            if room <= 0:
+                return None
+            text = msg["content"]["text"]
+            if len(text) > room:
+                msg["content"]["text"] = text[:room] + CUT
+        return super().output(outs, msg, display_id, cell_index)
+
+
+class WatchedEngine(NBClientEngine):
+    """Papermill's engine with a watch on its kernel."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        watch: Watch,
+        folder: str,
+        start_timeout: int = 60,
+        **others: Any,
+    ) -> None:
+        """Execute a notebook in `folder`, watched."""
+        client = WatchedClient(
+            nb_man,
+            kernel_name=kernel_name,
+            startup_timeout=start_timeout,
+            watch=watch,
+            config=others.get("config"),
+            resources={"metadata": {"path": folder}},
+        )
+        try:
+            client.execute()
+        finally:
+            watch.detach()
+
+
+def register() -> None:
+    """Tell papermill about the engine."""
+    papermill_engines.register(ENGINE, WatchedEngine)
+
+
+def cell_seconds(notebook: NotebookNode) -> list[float]:
+    """Return the seconds that each code cell took, as papermill timed it."""
+    found = (
+        cell.metadata.get("papermill", {}).get("duration")
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    )
+    return [round(seconds or 0.0, 3) for seconds in found]

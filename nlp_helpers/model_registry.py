@@ -1,0 +1,49 @@
+"""models.yaml: every model name, and where its weights come from.
+
+Apart from `models`, so that a program can ask without importing torch.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+HERE = Path(__file__).parent
+
+
+class ModelEntry(BaseModel):
+    """One entry of models.yaml; which fields it has depends on `source`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Literal["package", "hub", "adapters"]
+    licence: str
+    distribution: str | None = None
+    package: str | None = None
+    subfolder: str = ""
+    gguf_file: str | None = None
+    sha256: dict[str, str] = {}  # file name -> hash
+    base: str | None = None
+    repository: str | None = None
+    revision: str | None = None
+
+
+def registry() -> dict[str, ModelEntry]:
+    """Read models.yaml."""
+    entries = yaml.safe_load(
+        (HERE / "models.yaml").read_text(encoding="utf-8")
+    )
+    return {name: ModelEntry(**entry) for name, entry in entries.items()}
+
+
+def origin(name: str) -> str:
+    """Say where a model's weights come from, down to the revision or hash."""
+    entry = registry().get(name)
+    if entry is None:
+        return "a folder"
+    if entry.source == "hub":
+        return f"{entry.repository}, revision {entry.revision[:12]}"
+    [digest, *_] = entry.sha256.values()
+    source = entry.distribution or f"this project, on {entry.base}"
+    return f"{source}, sha256 {digest[:12]}"
