@@ -34,8 +34,8 @@ lab: $(VENV)/.ready ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 reference: $(VENV)/.ready ## run all offline and take the result over as outputs/reference
-	$(PY) -m nlp_helpers run
-	$(PY) -m nlp_helpers reference
+	$(PY) -m nlp_helpers run --force
+	$(PY) -m nlp_helpers accept
 
 lint: $(VENV)/.ready ## check style and format with ruff
 	$(PY) -m ruff check .
@@ -51,7 +51,7 @@ train-mlm: $(VENV)/.ready ## train the masked-language-model head anew (hours; o
 	$(PY) -m nlp_helpers.pretraining collect
 	$(PY) -m nlp_helpers.pretraining train
 
-clean: ## remove what runs and builds left behind
+clean: ## remove all that runs and builds left behind (some of it: python -m nlp_helpers clean)
 	@[ ! -d outputs ] || find outputs -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
 	rm -rf build
 

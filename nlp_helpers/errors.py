@@ -1,7 +1,16 @@
 """The one error that is meant for the reader of a notebook."""
 
+import errno
 import sys
 from collections.abc import Callable
+
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "make it writable",
+    errno.EPERM: "make it writable",
+}
 
 
 class UserError(RuntimeError):
@@ -23,3 +32,21 @@ def run_command(command: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def explain(error: OSError, what: str = "the folder of the outputs") -> str:
+    """Return a line that names the file, the cause and the remedy.
+
+    Args:
+        error: its number is one of `REMEDIES`.
+        what: what could be put elsewhere.
+    """
+    place = error.filename or "a file"
+    return (
+        f"{place}: {error.strerror}; {REMEDIES[error.errno]}, or move {what}"
+    )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.errors import REMEDIES, UserError, explain
 
 
 @contextmanager
@@ -19,11 +19,19 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
     An older `target` is replaced. If the block raises, nothing of it stays
     and `target` is as it was.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(
-        tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)
-    )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        what = "the cache with NLP_HELPERS_CACHE, outputs with output_dir"
+        raise UserError(explain(error, what)) from error
+    staging = Path(made)
     staging.chmod(0o755)
     try:
         yield staging

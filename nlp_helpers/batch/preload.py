@@ -26,7 +26,6 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
 NAME = "preloaded-provisioner"
-VARIABLE = "JUPYTER_DEFAULT_PROVISIONER_NAME"
 MAIN_MODULE = threading.Lock()
 LAUNCHER = ["-m", "ipykernel_launcher"]
 # What the notebooks import. A module that starts threads when it is imported

@@ -62,7 +62,9 @@ def plan(sweep: Sweep, folder: Path) -> list[list[pipeline.Task]]:
         if not any(name in task.values for task in base):
             names = ", ".join(task.notebook for task in base)
             raise UserError(f"grid: {name} is no parameter of {names}")
-    combinations = itertools.product(*sweep.grid.values())
+    combinations = list(itertools.product(*sweep.grid.values()))
+    if not combinations:
+        raise UserError("grid: a list is empty, so there is no combination")
     return [
         _combination(base, dict(zip(sweep.grid, values, strict=True)), folder)
         for values in combinations

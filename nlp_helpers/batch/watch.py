@@ -22,7 +22,7 @@ CUT = "\n[cut: this cell printed more than 1,000,000 characters]\n"
 QUESTIONS = {
     "device": "str(run.device)",
     "dtype": "str(run.dtype)",
-    "threads": "__import__('torch').get_num_threads()",
+    "threads": "__import__('sys').modules['torch'].get_num_threads()",
 }
 
 
@@ -77,6 +77,12 @@ class Watch:
                 self.peak = max(self.peak, self.last)
         except psutil.Error:
             return
+
+    def end(self) -> str | None:
+        """Say how the kernel died; None if it did not."""
+        if self.process is None or self.process.poll() is None:
+            return None
+        return self.obituary()
 
     def obituary(self) -> str:
         """Say how the kernel died, how large it was, and what to try."""

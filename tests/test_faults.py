@@ -1,0 +1,301 @@
+"""What may go wrong with a run, done to real runs of real kernels."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import psutil
+import pytest
+from test_batch import NAME, WRITE_METRICS, command, write_notebook
+
+from nlp_helpers import parameters
+from nlp_helpers.batch import execute, pipeline, record
+from nlp_helpers.errors import UserError
+
+SLOW = "import time\nfor _ in range(12): time.sleep(0.05)"
+
+
+@pytest.fixture
+def place(root, project):
+    shutil.copytree(project / "params", root / "params")
+    (root / "notebooks").mkdir()
+    write_notebook(root / "notebooks" / f"{NAME}.ipynb", SLOW, WRITE_METRICS)
+    return root
+
+
+def run_once(root, force=False):
+    """Run the notebook; the root is given, since processes are forked."""
+    os.environ["NLP_HELPERS_ROOT"] = str(root)
+    tasks = pipeline.plan("offline", ("01",))
+    runner = pipeline.Runner(force=force, preloaded=False)
+    [result] = runner.run(tasks)
+    return result
+
+
+def check_nothing_is_half_written(root):
+    """A finished record goes with all it names; any other with no result."""
+    output = root / "outputs" / "offline" / f"{NAME}.ipynb"
+    folder = output.with_suffix("")
+    found = record.read(folder / "run.json")
+    for path in root.rglob("*.json"):
+        json.loads(path.read_text())
+    if output.exists():
+        json.loads(output.read_text())
+    if found and found["status"] == "finished":
+        assert record.artifacts(output) == found["artifacts"]
+    else:
+        assert not pipeline.is_current(output, (found or {}).get("key", ""))
+    return found["status"] if found else None
+
+
+def test_a_kernel_killed_at_ten_moments_is_never_a_success(place):
+    generator = random.Random(1)
+    ends = set()
+    for _ in range(10):
+        before = set(psutil.Process().children())
+        timer = threading.Timer(
+            generator.uniform(0.1, 1.6), kill_new_children, (before,)
+        )
+        timer.start()
+        result = run_once(place, force=True)
+        timer.join()
+        status = check_nothing_is_half_written(place)
+        assert (result.status, status) in (
+            ("done", "finished"),
+            ("failed", "failed"),
+        )
+        assert ("SIGKILL" in result.problem) == (status == "failed")
+        ends.add(status)
+    assert "failed" in ends
+    assert run_once(place, force=True).status == "done"
+
+
+def kill_new_children(before):
+    for process in set(psutil.Process().children()) - before:
+        if "ipykernel_launcher" in " ".join(process.cmdline()):
+            process.kill()
+
+
+def test_a_runner_killed_at_ten_moments_leaves_no_false_result(place):
+    """Then the run is stale, its kernel ends by itself, a new run works."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nlp_helpers.batch.pipeline"])
+    generator = random.Random(2)
+    ends = set()
+    for _ in range(10):
+        process = context.Process(target=run_once, args=(place, True))
+        process.start()
+        process.join(generator.uniform(0.1, 1.6))
+        process.kill()
+        process.join()
+        ends.add(check_nothing_is_half_written(place))
+    assert "stale" in ends and "running" not in ends
+    assert run_once(place, force=True).status == "done"
+    assert check_nothing_is_half_written(place) == "finished"
+    deadline = time.monotonic() + 10
+    while kernels := kernels_of(place):
+        assert time.monotonic() < deadline, kernels
+        time.sleep(0.1)
+
+
+def kernels_of(root):
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if "ipykernel_launcher" in " ".join(process.info["cmdline"] or [])
+        and (process.info["cwd"] or "").startswith(str(root))
+    ]
+
+
+def test_sigterm_ends_a_run_with_a_record(place, python):
+    process = subprocess.Popen(
+        [python, "-m", "nlp_helpers", "run", "--plain-kernels", "01"],
+        cwd=place,
+        env=os.environ | {"NLP_HELPERS_ROOT": str(place)},
+    )
+    path = place / "outputs" / "offline" / NAME / "run.json"
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 128 + 15
+    assert record.read(path)["status"] == "interrupted"
+
+
+def test_two_runs_do_not_write_to_the_same_place(place):
+    other = threading.Thread(target=run_once, args=(place, True))
+    other.start()
+    folder = place / "outputs" / "offline" / NAME
+    while not (folder / "run.json").exists():
+        time.sleep(0.02)
+    result = run_once(place, force=True)
+    other.join()
+    assert result.status == "failed"
+    assert f"being written by another run (process {os.getpid()})" in (
+        result.problem
+    )
+    assert record.read(folder / "run.json")["status"] == "finished"
+
+
+def test_a_hundred_megabytes_of_text_are_cut(place):
+    write_notebook(
+        place / "notebooks" / f"{NAME}.ipynb",
+        "for _ in range(1000): print('x' * 100_000)",
+        WRITE_METRICS,
+    )
+    assert run_once(place).status == "done"
+    output = place / "outputs" / "offline" / f"{NAME}.ipynb"
+    assert 1e6 < output.stat().st_size < 1.1e6
+    assert "[cut: this cell printed more than 1,000,000" in output.read_text()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder of 1 MB; skip where none can be mounted."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount).returncode:
+        pytest.skip("this user cannot mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def move_outputs_to(place, folder):
+    (place / "outputs").mkdir(exist_ok=True)
+    (place / "outputs" / "offline").symlink_to(folder)
+
+
+def test_a_full_disk_is_one_line_and_no_result(place, small_disk):
+    move_outputs_to(place, small_disk)
+    fill = "files.write_text(folder / 'large', 'x' * 2_000_000)"
+    write_notebook(place / "notebooks" / f"{NAME}.ipynb", WRITE_METRICS, fill)
+    done = command("run", "--plain-kernels", "01")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert check_nothing_is_half_written(place) == "failed"
+    (small_disk / "filler").write_bytes(bytes(1000 * 1000))
+    done = command("run", "--plain-kernels", "01")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_outputs_that_cannot_be_written_are_one_line(place, small_disk):
+    move_outputs_to(place, small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    done = command("run", "--plain-kernels", "01")
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert "Read-only file system" in line and "outputs/offline" in line
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    place, monkeypatch, small_disk
+):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    monkeypatch.setenv("NLP_HELPERS_CACHE", str(small_disk))
+    write_notebook(
+        place / "notebooks" / f"{NAME}.ipynb",
+        "from nlp_helpers import models; models.fetch('minilm-l6-mlm')",
+    )
+    result = run_once(place)
+    assert "Read-only file system" in result.problem
+    assert "NLP_HELPERS_CACHE" in result.problem
+
+
+def test_parameters_that_are_not_yaml_are_one_line(place):
+    path = place / "params" / "offline" / f"{NAME}.yaml"
+    path.write_text("prompt: [unclosed\n")
+    done = command("run", "01")
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert f"{NAME}.yaml is not YAML" in line and "line 2" in line
+
+
+def test_a_missing_kernel_is_one_line(place, monkeypatch):
+    def nothing(self, name):
+        raise execute.NoSuchKernel(name)
+
+    monkeypatch.setattr(
+        "jupyter_client.kernelspec.KernelSpecManager.get_kernel_spec", nothing
+    )
+    result = run_once(place)
+    assert result.status == "failed"
+    assert "no kernel python3" in result.problem
+    assert "ipykernel install" in result.problem
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(place, monkeypatch):
+    assert run_once(place).status == "done"
+    folder = place / "outputs" / "offline" / NAME
+    content = json.loads((folder / "run.json").read_text())
+    later = datetime.now(timezone.utc) + timedelta(days=400)
+    content["started"] = later.isoformat()
+    (folder / "run.json").write_text(json.dumps(content))
+    for path in [folder / "metrics.json", folder.with_suffix(".ipynb")]:
+        os.utime(path, (later.timestamp(), later.timestamp()))
+    assert run_once(place).status == "unchanged"
+    clock = iter(range(10**9, 0, -1000))
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    result = run_once(place, force=True)
+    assert result.status == "done" and result.seconds > 0
+
+
+def test_what_depends_on_a_failure_is_not_run_and_the_rest_is(place, project):
+    for name in parameters.SCHEMAS:
+        cells = ["1 / 0"] if name.startswith("04") else [WRITE_METRICS]
+        write_notebook(place / "notebooks" / f"{name}.ipynb", *cells)
+    done = command("run", "--plain-kernels", "01", "04", "05")
+    assert done.returncode == 1
+    assert f"{NAME}: done" in done.stdout
+    assert "05_bert_fine_tuning: not run" in done.stdout
+    errors = done.stderr.strip().splitlines()
+    assert len(errors) == 2
+    assert "04_amazon_preprocessing.ipynb, cell `1 / 0`" in done.stderr
+    assert "05_bert_fine_tuning was not run: it needs 04" in done.stderr
+    assert not (place / "outputs/offline/05_bert_fine_tuning").exists()
+
+
+def test_secrets_are_neither_taken_nor_kept(place, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "correct-horse-battery")
+    token = "hf_" + "a1B2" * 9
+    write_notebook(
+        place / "notebooks" / f"{NAME}.ipynb",
+        f"import os; print(os.environ['MY_API_KEY'], 'hf_' + '{token[3:]}')",
+        WRITE_METRICS,
+    )
+    result = run_once(place)
+    text = (place / "outputs" / "offline" / f"{NAME}.ipynb").read_text()
+    assert "correct-horse" not in text and token not in text
+    assert "[removed] [removed]" in text
+    assert "$MY_API_KEY" in result.problem
+    assert "a Hugging Face token" in result.problem
+    with pytest.raises(UserError, match="looks like a secret"):
+        parameters.validate(NAME, {"hub_token": "x"}, "here")
+
+
+def test_status_and_clean_know_what_a_killed_run_left(place):
+    folder = place / "outputs" / "offline" / NAME
+    run_once(place)
+    content = json.loads((folder / "run.json").read_text())
+    content |= {"status": "running", "pid": 2**22 + 1}
+    (folder / "run.json").write_text(json.dumps(content))
+    half = Path(folder.with_name(f".{NAME}.ipynb"))
+    half.write_text("{")
+    done = command("status")
+    assert f"offline/{NAME}" in done.stdout and "stale" in done.stdout
+    dry = command("clean", "--dry-run")
+    assert f".{NAME}.ipynb" in dry.stdout and half.exists()
+    assert f".{NAME}.ipynb" in command("clean").stdout
+    assert not half.exists()
+    assert (folder / "metrics.json").exists()

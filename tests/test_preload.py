@@ -1,0 +1,113 @@
+"""Kernels that are forked are real kernels, with the same results."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from jupyter_client.manager import KernelManager
+from jupyter_client.provisioning import KernelProvisionerFactory
+
+from nlp_helpers.batch import preload
+
+pytestmark = pytest.mark.skipif(
+    not preload.available(), reason="this system cannot fork"
+)
+
+
+@pytest.fixture
+def manager(monkeypatch):
+    factory = KernelProvisionerFactory.instance()
+    monkeypatch.setattr(factory, "default_provisioner_name", preload.NAME)
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(env=os.environ | {"OMP_NUM_THREADS": "1"})
+    yield manager
+    if manager.has_kernel:
+        manager.shutdown_kernel(now=True)
+
+
+def ask(manager, code):
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    found = []
+    client.execute_interactive(
+        code,
+        output_hook=lambda message: found.append(message["content"]),
+        timeout=60,
+    )
+    client.stop_channels()
+    return "".join(content.get("text", "") for content in found)
+
+
+def test_a_forked_kernel_has_the_imports_and_is_its_own(manager):
+    assert isinstance(manager.provisioner, preload.PreloadedProvisioner)
+    code = """
+import sys, os
+print("torch" in sys.modules, sys.modules["torch"].get_num_threads())
+print(sys.modules["torch"].cuda.is_initialized())
+print(os.getpid(), os.getpgid(0), __name__)
+"""
+    lines = ask(manager, code).splitlines()
+    pid = manager.provisioner.pid
+    assert lines == ["True 1", "False", f"{pid} {pid} __main__"]
+
+
+def test_a_forked_kernel_can_be_interrupted_and_restarted(manager):
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    client.execute("import time; time.sleep(60)")
+    while client.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
+        pass
+    manager.interrupt_kernel()
+    assert client.get_shell_msg(timeout=10)["content"]["status"] == "error"
+    client.stop_channels()
+    before = manager.provisioner.pid
+    manager.restart_kernel(now=True)
+    assert manager.provisioner.pid != before
+    assert ask(manager, "print(1 + 1)") == "2\n"
+
+
+def test_all_that_is_preloaded_can_be_imported():
+    """The fork server passes over a name that does not exist."""
+    import importlib
+
+    for name in preload.MODULES:
+        importlib.import_module(name)
+
+
+def test_importing_starts_no_thread_and_no_cuda(python):
+    """A thread would not be copied, and CUDA cannot be used after a fork."""
+    code = f"""
+import importlib, threading
+for name in {preload.MODULES!r}:
+    importlib.import_module(name)
+import torch
+print([thread.name for thread in threading.enumerate()])
+print(torch.cuda.is_initialized())
+"""
+    done = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["['MainThread']", "False"]
+
+
+def test_forked_and_plain_kernels_write_the_same(root, project, python):
+    """Notebook 3, the shortest that computes something."""
+    for folder in ("params", "notebooks"):
+        shutil.copytree(project / folder, root / folder)
+    output = root / "outputs" / "offline" / "03_masked_bert.ipynb"
+    found = []
+    for options in ([], ["--plain-kernels"]):
+        subprocess.run(
+            [python, "-m", "nlp_helpers", "run", "--force", *options, "03"],
+            check=True,
+            capture_output=True,
+        )
+        metrics = output.with_suffix("") / "metrics.json"
+        found.append(output.read_text().splitlines())
+        found[-1] += metrics.read_text().splitlines()
+    assert [
+        pair for pair in zip(*found, strict=True) if pair[0] != pair[1]
+    ] == []

@@ -1,0 +1,116 @@
+import csv
+import json
+import shutil
+
+import pytest
+from test_batch import NAME, command, write_notebook
+
+from nlp_helpers.batch import sweep
+from nlp_helpers.errors import UserError
+
+WRITE = """\
+from nlp_helpers import files, paths
+folder = paths.resolve(output_dir)
+for name in ("next_token", "trailing_spaces"):
+    files.write_text(folder / "figures" / f"{name}.png", "a figure")
+assert temperature < 5
+metrics = {"best_probability": top_k / 100, "tokens_in_nucleus": seed}
+files.write_json(folder / "metrics.json", metrics)
+"""
+SWEEP = """\
+profile: offline
+notebooks: ["01"]
+grid:
+  top_k: [3, 5]
+  temperature: [1.0, 9.0]
+metric: best_probability
+"""
+
+
+@pytest.fixture
+def place(root, project, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    shutil.copytree(project / "params", root / "params")
+    (root / "notebooks").mkdir()
+    write_notebook(root / "notebooks" / f"{NAME}.ipynb", WRITE)
+    (root / "some.yaml").write_text(SWEEP)
+    return root
+
+
+def test_every_combination_runs_and_is_compared(place):
+    (place / "some.yaml").write_text(SWEEP.replace("9.0", "2.0"))
+    done = command("sweep", "--plain-kernels", str(place / "some.yaml"))
+    assert done.returncode == 0, done.stderr
+    folder = place / "outputs" / "sweeps" / "some"
+    with (folder / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["top_k"], row["temperature"]) for row in rows] == [
+        ("3", "1.0"),
+        ("3", "2.0"),
+        ("5", "1.0"),
+        ("5", "2.0"),
+    ]
+    assert [row["best_probability"] for row in rows] == (
+        ["0.03"] * 2 + ["0.05"] * 2
+    )
+    assert "| 5 | 2 | 0.05 |" in (folder / "sweep.md").read_text()
+    assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    path = folder / "top_k=5,temperature=2.0" / NAME / "run.json"
+    assert json.loads(path.read_text())["parameters"]["top_k"] == 5
+
+
+def test_a_sweep_goes_on_with_what_is_missing(place):
+    done = command("sweep", "--plain-kernels", str(place / "some.yaml"))
+    assert done.returncode == 1
+    assert done.stdout.count(": done") == 2
+    assert done.stdout.count(": failed") == 2
+    assert (
+        "| 3 | 9 | nan |"
+        in (place / "outputs/sweeps/some/sweep.md").read_text()
+    )
+    (place / "some.yaml").write_text(SWEEP.replace("9.0", "2.0"))
+    done = command("sweep", "--plain-kernels", str(place / "some.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": unchanged") == 2
+    assert done.stdout.count(": done") == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("top_k:", "topk:", "topk is no parameter of 01_next_token"),
+        ("[3, 5]", "[3, -5]", "top_k is -5"),
+        ("[3, 5]", "[]", "no combination"),
+        ("metric: best_probability", "", "metric: field required"),
+        ("grid:", "grid: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_sweep_ends_before_any_kernel(place, old, new, message):
+    (place / "some.yaml").write_text(SWEEP.replace(old, new))
+    done = command("sweep", str(place / "some.yaml"))
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not (place / "outputs").exists()
+
+
+def test_the_output_of_one_is_the_input_of_the_other(place):
+    content = sweep.Sweep(
+        notebooks=["04", "05"], grid={"seed": [1, 2]}, metric="macro_f1"
+    )
+    first, second = sweep.plan(content, place / "outputs/sweeps/x")
+    for tasks, seed in ((first, 1), (second, 2)):
+        preprocessing, tuning = tasks
+        assert preprocessing.values["seed"] == tuning.values["seed"] == seed
+        assert tuning.values["data_dir"] == preprocessing.values["output_dir"]
+        assert f"seed={seed}" in tuning.values["output_dir"]
+
+
+def test_the_examples_fit(project, root):
+    shutil.copytree(project / "params", root / "params")
+    for path in (project / "params" / "sweeps").glob("*.yaml"):
+        assert sweep.plan(sweep.read(path), root / "out")
+
+
+def test_a_missing_file_is_one_line(root):
+    with pytest.raises(UserError, match="No such file"):
+        sweep.read(root / "nothing.yaml")
