@@ -21,6 +21,10 @@ def pytest_configure(config):
     config.stash[ROOT_KEY] = root
     os.environ["NLP_HELPERS_ROOT"] = str(root)
     os.environ["NLP_HELPERS_HEADLESS"] = "1"
+    if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+        # Two processes with two threads each would wait for one another.
+        threads = max(1, (os.cpu_count() or 1) // int(workers))
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ["NETWORK_LOG"] = str(root / "network.log")
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         os.environ.pop(name, None)  # a proxy on this machine would be a leak
@@ -39,8 +43,22 @@ def pytest_unconfigure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Put the tests that look at what the notebooks left behind last."""
+    """Put the tests that look at what the notebooks left behind last.
+
+    With several workers (`pytest -n 2 --dist loadgroup`), one of them takes
+    the notebooks and these tests: 05 reads what 04 wrote.
+    """
     items.sort(key=lambda item: "after_notebooks" in item.keywords)
+    # The notebooks first: they take longest, and the rest fills up the time.
+    items.sort(key=lambda item: not of_notebooks(item))
+    for item in items:
+        if of_notebooks(item):
+            item.add_marker(pytest.mark.xdist_group("notebooks"))
+
+
+def of_notebooks(item):
+    """Tell whether an item is a notebook's cell, or looks at its outputs."""
+    return item.path.suffix == ".ipynb" or "after_notebooks" in item.keywords
 
 
 @pytest.fixture(scope="session")

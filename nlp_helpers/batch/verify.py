@@ -60,7 +60,6 @@ def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
                     f"there is no {paths.shown(folder / part)}; run `python -m"
                     f" nlp_helpers run {notebook[:2]}` first"
                 )
-    tolerances = read_tolerances()
     metrics = [
         json.loads((folder / notebook / "metrics.json").read_text())
         for folder in (reference, found)
@@ -70,18 +69,16 @@ def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
         for folder in (reference, found)
     ]
     return [
-        *_compare_metrics(notebook, *metrics, tolerances),
-        *_compare_cells(notebook, *notebooks, tolerances["cells"]),
+        *compare_metrics(notebook, *metrics),
+        *_compare_cells(notebook, *notebooks, read_tolerances()["cells"]),
     ]
 
 
-def _compare_metrics(
-    notebook: str,
-    expected: Mapping[str, Any],
-    found: Mapping[str, Any],
-    tolerances: Mapping[str, Any],
+def compare_metrics(
+    notebook: str, expected: Mapping[str, Any], found: Mapping[str, Any]
 ) -> Iterator[Difference]:
     """Compare figure by figure; one that is missing is different."""
+    tolerances = read_tolerances()
     for name in {**expected, **found}:
         pair = expected.get(name, "(missing)"), found.get(name, "(missing)")
         numbers = all(isinstance(value, int | float) for value in pair)
