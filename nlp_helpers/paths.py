@@ -11,6 +11,7 @@ from nlp_helpers.errors import UserError
 ROOT_VARIABLE = "NLP_HELPERS_ROOT"
 CACHE_VARIABLE = "NLP_HELPERS_CACHE"
 HEADLESS_VARIABLE = "NLP_HELPERS_HEADLESS"  # lines instead of bars
+FLOAT32_VARIABLE = "NLP_HELPERS_FLOAT32"  # no bfloat16
 
 
 def project_root() -> Path:

@@ -15,7 +15,7 @@ from huggingface_hub.utils import disable_progress_bars
 from tqdm.auto import tqdm
 
 from nlp_helpers.errors import UserError
-from nlp_helpers.paths import HEADLESS_VARIABLE
+from nlp_helpers.paths import FLOAT32_VARIABLE, HEADLESS_VARIABLE
 
 Item = TypeVar("Item")
 
@@ -89,8 +89,11 @@ def precision(device: torch.device) -> torch.dtype:
     """Return bfloat16 where the processor has it, else float32.
 
     A processor without bfloat16 instructions emulates them, many times
-    slower than float32.
+    slower than float32. Where NLP_HELPERS_FLOAT32 is set, the answer is
+    float32: for tests, whose figures must not depend on the processor.
     """
+    if os.environ.get(FLOAT32_VARIABLE):
+        return torch.float32
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

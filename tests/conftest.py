@@ -21,6 +21,7 @@ def pytest_configure(config):
     config.stash[ROOT_KEY] = root
     os.environ["NLP_HELPERS_ROOT"] = str(root)
     os.environ["NLP_HELPERS_HEADLESS"] = "1"
+    os.environ["NLP_HELPERS_FLOAT32"] = "1"
     if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
         # Two processes with two threads each would wait for one another.
         threads = max(1, (os.cpu_count() or 1) // int(workers))

@@ -355,6 +355,15 @@ def test_two_processes_have_the_loss_curve_of_one(place, settings):
         assert one == pytest.approx(other, abs=0.03)
 
 
+def test_a_notebook_trains_in_its_own_process(place, settings, whole, capsys):
+    output = place / "from_notebook"
+    training.launch(1, place, output, settings, "cpu", 45)
+    assert weights(output) == weights(whole)
+    assert "45 steps on cpu in float32" in capsys.readouterr().out
+    with pytest.raises(UserError, match="num_processes is for GPUs"):
+        training.launch(2, place, output, settings, "cpu", 45)
+
+
 def test_seeds_count_upwards(settings):
     values = asdict(settings) | {"num_seeds": 3, "device": "cpu"}
     found = training.read_settings(values)

@@ -49,3 +49,14 @@ def test_watched_progress_is_a_bar(capsys, monkeypatch):
     captured = capsys.readouterr()
     assert not captured.out
     assert "25/25" in captured.err
+
+
+def test_float32_can_be_asked_for(monkeypatch):
+    has = {"amx_bf16": True, "avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    cpu = torch.device("cpu")
+    assert session.precision(cpu) == torch.float32  # the tests ask for it
+    monkeypatch.delenv("NLP_HELPERS_FLOAT32")
+    assert session.precision(cpu) == torch.bfloat16
+    has.update(amx_bf16=False, avx512_bf16=False)
+    assert session.precision(cpu) == torch.float32

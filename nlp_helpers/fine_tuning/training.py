@@ -420,6 +420,13 @@ class _Run:
         state = checkpoints.restore(
             folder, self.parameters, self.optimizer, made_with
         )
+        step = torch.tensor([state["step"] if state else 0])
+        steps = self.accelerator.gather(step.to(self.accelerator.device))
+        if (steps != steps[0]).any():
+            raise UserError(
+                f"not all machines see the checkpoints in {folder}; put it on"
+                " a disk that they share, or remove it"
+            )
         if state is None:
             return {}
         self.scheduler.load_state_dict(state["scheduler"])
