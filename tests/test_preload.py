@@ -94,20 +94,18 @@ print(torch.cuda.is_initialized())
 
 
 def test_forked_and_plain_kernels_write_the_same(root, project, python):
-    """Notebook 3, the shortest that computes something."""
+    """The two notebooks that are shortest and compute or tabulate most."""
     for folder in ("params", "notebooks"):
         shutil.copytree(project / folder, root / folder)
-    output = root / "outputs" / "offline" / "03_masked_bert.ipynb"
+    command = [python, "-m", "nlp_helpers", "run", "--force", "03", "04"]
+    outputs = root / "outputs" / "offline"
     found = []
     for options in ([], ["--plain-kernels"]):
-        subprocess.run(
-            [python, "-m", "nlp_helpers", "run", "--force", *options, "03"],
-            check=True,
-            capture_output=True,
+        subprocess.run([*command, *options], check=True, capture_output=True)
+        written = sorted(outputs.glob("*.ipynb")) + sorted(
+            outputs.glob("*/metrics.json")
         )
-        metrics = output.with_suffix("") / "metrics.json"
-        found.append(output.read_text().splitlines())
-        found[-1] += metrics.read_text().splitlines()
-    assert [
-        pair for pair in zip(*found, strict=True) if pair[0] != pair[1]
-    ] == []
+        assert len(written) == 4
+        found.append("".join(path.read_text() for path in written))
+    lines = zip(*(text.splitlines() for text in found), strict=True)
+    assert [pair for pair in lines if pair[0] != pair[1]] == []

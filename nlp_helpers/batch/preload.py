@@ -147,6 +147,7 @@ def _run_kernel(
 ) -> None:
     """Become the kernel that `python -m ipykernel_launcher` would start."""
     # Imported already, by the process that this one is a copy of.
+    import pandas as pd
     import torch
     from ipykernel.kernelapp import IPKernelApp
     from threadpoolctl import threadpool_limits
@@ -160,6 +161,8 @@ def _run_kernel(
         threadpool_limits(int(threads))
         torch.set_num_threads(int(threads))
     sys.argv = ["ipykernel_launcher", *arguments]
+    # pandas looked for a notebook when it was imported, and saw none.
+    pd.set_option("display.max_columns", 20)
     # The kernel ends when its parent, the fork server, is gone.
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"
     IPKernelApp.launch_instance(argv=[*arguments, parent])
