@@ -28,7 +28,7 @@ run: $(VENV)/.ready ## run NOTEBOOKS headless with the parameters of PROFILE
 	$(PY) -m nlp_helpers run --profile $(PROFILE) $(NOTEBOOKS)
 
 test: $(VENV)/.ready ## run the tests (PYTEST_ARGS="-k word" for some of them)
-	$(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
 
 lab: $(VENV)/.ready ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks

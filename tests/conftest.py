@@ -44,22 +44,28 @@ def pytest_unconfigure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Put the tests that look at what the notebooks left behind last.
-
-    With several workers (`pytest -n 2 --dist loadgroup`), one of them takes
-    the notebooks and these tests: 05 reads what 04 wrote.
-    """
+    """Put the tests that look at what the notebooks left behind last."""
     items.sort(key=lambda item: "after_notebooks" in item.keywords)
-    # The notebooks first: they take longest, and the rest fills up the time.
-    items.sort(key=lambda item: not of_notebooks(item))
-    for item in items:
-        if of_notebooks(item):
-            item.add_marker(pytest.mark.xdist_group("notebooks"))
 
 
-def of_notebooks(item):
-    """Tell whether an item is a notebook's cell, or looks at its outputs."""
-    return item.path.suffix == ".ipynb" or "after_notebooks" in item.keywords
+def pytest_xdist_make_scheduler(config, log):
+    """Keep together what belongs together when there are several workers.
+
+    One takes the notebooks, in order, since 05 reads what 04 wrote, and then
+    what looks at their outputs; one takes what a Ray cluster would disturb.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::")[0]
+            if file.endswith((".ipynb", "test_reference.py")):
+                return "notebooks"
+            if file.endswith(("test_engine.py", "test_encoding.py")):
+                return "ray"
+            return file
+
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")

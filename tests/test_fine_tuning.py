@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def place(tmp_path_factory):
         num_attention_heads=2,
         intermediate_size=64,
         hidden_dropout_prob=0.1,
+        initializer_range=0.2,  # so that it learns fast
     )
     checkpoints.save_model(
         folder / "model", BertForSequenceClassification(config), tokenizer
@@ -60,7 +62,7 @@ def settings(place):
         str(place / "model"),
         num_epochs=3,
         batch_size=8,
-        learning_rate=1e-2,
+        learning_rate=3e-3,
         seed=7,
     )
 
@@ -138,8 +140,8 @@ def test_class_weights_by_hand():
 def test_the_loop_learns_what_can_be_learned(whole):
     found = history(whole)
     assert len(found["losses"]) == 45
-    assert 0.9 < found["losses"][0] < 1.4
-    assert np.mean(found["losses"][-5:]) < 0.5
+    assert 0.7 < found["losses"][0] < 1.8
+    assert np.mean(found["losses"][-5:]) < 0.2
     assert [row["step"] for row in found["validations"]] == [15, 30, 45]
     assert found["validations"][-1]["macro_f1"] > 0.95
 
@@ -264,11 +266,18 @@ def test_killed_twenty_times_it_ends_as_if_it_never_was(
     output = place / "killed"
     arguments = (place, output, settings, "cpu", 1)
     generator = random.Random(0)
+    process = context.Process(target=training.train, args=arguments)
+    process.start()  # once, to see how long it takes here
+    started = time.monotonic()
+    process.join()
+    whole_time = time.monotonic() - started
+    assert weights(output) == weights(whole)
+    shutil.rmtree(output)
     reached, kills = set(), 0
     while kills < 20:
         process = context.Process(target=training.train, args=arguments)
         process.start()
-        process.join(generator.uniform(0.1, 0.7))
+        process.join(generator.uniform(0.1, 0.7) * whole_time)
         if process.exitcode is not None:
             assert process.exitcode == 0
             assert weights(output) == weights(whole)
@@ -289,7 +298,7 @@ def test_a_checkpoint_of_other_texts_or_settings_is_refused(
     place, settings, whole
 ):
     other = replace(settings, learning_rate=1e-3)
-    with pytest.raises(UserError, match="learning_rate 0.01, not 0.001"):
+    with pytest.raises(UserError, match="learning_rate 0.003, not 0.001"):
         training.train(place, whole, other, "cpu", 4)
     tokens = encoding.read_shards(
         place / "shards", "train", settings.model_name

@@ -57,11 +57,14 @@ def test_a_forked_kernel_can_be_interrupted_and_restarted(manager):
     client = manager.client()
     client.start_channels()
     client.wait_for_ready(timeout=60)
-    client.execute("import time; time.sleep(60)")
+    asked = client.execute("import time; time.sleep(60)")
     while client.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
         pass
     manager.interrupt_kernel()
-    assert client.get_shell_msg(timeout=10)["content"]["status"] == "error"
+    reply = client.get_shell_msg(timeout=10)
+    while reply["parent_header"]["msg_id"] != asked:
+        reply = client.get_shell_msg(timeout=10)
+    assert reply["content"]["ename"] == "KeyboardInterrupt"
     client.stop_channels()
     before = manager.provisioner.pid
     manager.restart_kernel(now=True)

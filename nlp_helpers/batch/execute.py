@@ -152,7 +152,7 @@ class Execution:
             cell = error.source.strip().splitlines()[0]
             return f", cell `{cell}`: {message}"
         except DeadKernelError as error:
-            return f": {self.watch.death or error}"
+            return f": {self.watch.death or self.watch.end() or error}"
         except RuntimeError as error:  # of a kernel that does not come up
             return f": {self.watch.end() or error}"
         except NoSuchKernel as error:
