@@ -92,4 +92,5 @@ $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offli
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
 	@echo "  this project (editable)"
 	@$(PIP) --no-build-isolation -e .
+	@$(PY) -c "import matplotlib.font_manager" 2>/dev/null # its cache, else announced later
 	@touch $@

@@ -7,11 +7,14 @@ folder (a checkpoint of notebook 05, say) is opened as it is.
 
 import difflib
 import os
+import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from IPython.utils.capture import capture_output
 
 from nlp_helpers import files, paths
 from nlp_helpers.errors import UserError
@@ -167,14 +170,17 @@ def _fetch_gguf(name: str, entry: ModelEntry, folder: Path) -> Path:
     target = _cached(name, entry)
     if target.is_dir():
         return target
-    if not os.environ.get(paths.HEADLESS_VARIABLE):
+    headless = bool(os.environ.get(paths.HEADLESS_VARIABLE))
+    if not headless:
         print(f"{name}: unpacking {entry.gguf_file} once into {target}")
     _check_files(folder, entry)
     packed = {"gguf_file": entry.gguf_file, "local_files_only": True}
     config = transformers.AutoConfig.from_pretrained(folder, **packed)
-    quantised = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, **packed
-    )
+    # transformers shows a bar, which would be kept in the notebook.
+    with capture_output() if headless else nullcontext():
+        quantised = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, **packed
+        )
     # transformers will not save a model that it calls quantised, although its
     # weights are plain float32 by now: put them into a fresh one.
     model = transformers.AutoModelForCausalLM.from_config(config)
@@ -213,7 +219,10 @@ def _merge_adapters(source: Path, key: str) -> Path:
         fetch(base), dtype=torch.float32, local_files_only=True
     )
     tie_output_bias(model)
-    model = PeftModel.from_pretrained(model, source).merge_and_unload()
+    with warnings.catch_warnings():
+        # peft asks transformers for an attribute that has a new name.
+        warnings.simplefilter("ignore", FutureWarning)
+        model = PeftModel.from_pretrained(model, source).merge_and_unload()
     bias = load_file(source / "output_bias.safetensors")["bias"]
     model.cls.predictions.bias.data.copy_(bias)
     with files.staged_folder(target) as staging:

@@ -171,7 +171,7 @@ def accept(notebooks: tuple[str, ...]) -> None:
 @commands.command()
 @click.argument("notebook")
 def params(notebook: str) -> None:
-    """Print the parameters of NOTEBOOK (for example 05): type, range, help."""
+    """Print type, range, help and values of NOTEBOOK's parameters."""
     from nlp_helpers import parameters
     from nlp_helpers.batch import pipeline, screen
 

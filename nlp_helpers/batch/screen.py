@@ -132,7 +132,8 @@ def parameters(
     values: Mapping[str, Mapping[str, Any]],
 ) -> Table:
     """Tabulate name, type and range, help, and the value of each profile."""
-    table = Table("parameter", "type", "help", *values, title=notebook)
+    columns = (Column(name, overflow="fold") for name in values)
+    table = Table("parameter", "type", "help", *columns, title=notebook)
     for row in rows:
         shown = (str(given[row["name"]]) for given in values.values())
         table.add_row(row["name"], row["type"], row["help"], *shown)
@@ -142,7 +143,11 @@ def parameters(
 def runs(found: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
     """Tabulate the records of runs."""
     table = Table(
-        "run", "status", "started", Column("seconds", justify="right"), "error"
+        Column("run", overflow="fold"),
+        "status",
+        "started",
+        Column("seconds", justify="right"),
+        Column("error", overflow="fold"),
     )
     for place, content in found:
         table.add_row(
