@@ -199,12 +199,12 @@ def trainer_best(
 
 def make_run(
     name: str, tokens: TokenSet, device: torch.device, batch_size: int
-) -> training._Run:
+) -> training.Run:
     """Return this project's loop on a model."""
     settings = training.Settings(name, num_epochs=1, batch_size=batch_size)
     model = build_model(name, attention_probs_dropout_prob=0.0)
     accelerator = Accelerator(cpu=device.type == "cpu")
-    return training._Run(
+    return training.Run(
         accelerator, unpadded.UnpaddedClassifier(model), tokens, settings
     )
 
@@ -326,7 +326,7 @@ def train_project(
 ) -> np.ndarray:
     """Train as notebook 05 does; return its answers, (N,)."""
     _, model = training.load_model(settings)
-    run = training._Run(
+    run = training.Run(
         Accelerator(cpu=device == "cpu"), model, tokens, settings
     )
     run.collect([run.take_step(step + 1) for step in range(run.num_steps)])

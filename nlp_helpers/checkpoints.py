@@ -95,8 +95,9 @@ def restore(
     for name, parameter in parameters.items():
         parameter.data.copy_(tensors[f"{name}:value"])
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(state["step"])).to(
-                parameter.device if parameter.is_cuda else "cpu"
+            # Fused AdamW wants it beside the parameter.
+            "step": torch.tensor(
+                float(state["step"]), device=parameter.device
             ),
             **{
                 moment: tensors[f"{name}:{moment}"].to(parameter.device)

@@ -25,6 +25,7 @@ for name in ("next_token", "trailing_spaces"):
 metrics = {"best_probability": 0.25, "tokens_in_nucleus": 7}
 files.write_json(folder / "metrics.json", metrics)
 """
+BREAK_METRICS = "metrics); files.write_text(folder / 'metrics.json', '{')"
 
 
 def command(*arguments):
@@ -169,6 +170,8 @@ def test_a_notebook_without_metrics_is_a_failure(run):
         (("trailing", "other"), "without writing outputs/offline"),
         (("0.25", "1.5"), "best_probability in outputs/offline"),
         (("tokens_in", "in"), "tokens_in_nucleus in outputs"),
+        (("0.25", "'high'"), "metrics.json is high, which is not between"),
+        (("metrics)", BREAK_METRICS), "metrics.json is not JSON"),
     ],
 )
 def test_success_means_results(run, root, change, message):
@@ -177,6 +180,18 @@ def test_success_means_results(run, root, change, message):
     assert message in done.stderr
     assert record(root)["status"] == "failed"
     assert f"{NAME}: failed" in done.stdout
+
+
+def test_a_damaged_notebook_file_is_one_line(run, root):
+    run(WRITE_METRICS)
+    path = root / "notebooks" / f"{NAME}.ipynb"
+    path.write_text(path.read_text()[:-20])
+    done = command("run", "--plain-kernels", "01")
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert f"{NAME}.ipynb: papermill cannot run it" in line
+    assert "restore the file" in line
+    assert record(root)["status"] == "failed"
 
 
 def test_a_killed_kernel_is_a_failure_with_a_record(run, root):

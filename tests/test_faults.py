@@ -10,7 +10,6 @@ import threading
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import psutil
 import pytest
@@ -138,6 +137,14 @@ def test_sigterm_ends_a_run_with_a_record(place, python):
     process.terminate()
     assert process.wait(60) == 128 + 15
     assert record.read(path)["status"] == "interrupted"
+
+
+def test_a_run_that_is_stopped_before_its_kernel_is_up_ends(place):
+    runner = pipeline.Runner(preloaded=False)
+    runner.stopping = True  # as the handler of SIGTERM leaves it
+    [result] = runner.run(pipeline.plan("offline", ("01",)))
+    assert result.status == "failed"
+    assert check_nothing_is_half_written(place) == "interrupted"
 
 
 def test_two_runs_do_not_write_to_the_same_place(place):
@@ -300,12 +307,20 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     content = json.loads((folder / "run.json").read_text())
     content |= {"status": "running", "pid": 2**22 + 1}
     (folder / "run.json").write_text(json.dumps(content))
-    half = Path(folder.with_name(f".{NAME}.ipynb"))
+    half = folder.with_name(f".{NAME}.ipynb")
     half.write_text("{")
+    unfinished = [folder / ".shards-0123", folder / "training/1/checkpoints"]
+    for work in unfinished:
+        work.mkdir(parents=True)
+        (work / "work").write_text("")
     done = command("status")
     assert f"offline/{NAME}" in done.stdout and "stale" in done.stdout
     dry = command("clean", "--dry-run")
     assert f".{NAME}.ipynb" in dry.stdout and half.exists()
     assert f".{NAME}.ipynb" in command("clean").stdout
     assert not half.exists()
+    assert all((work / "work").exists() for work in unfinished)
+    run_once(place, force=True)
+    command("clean")
+    assert not any(work.exists() for work in unfinished)
     assert (folder / "metrics.json").exists()

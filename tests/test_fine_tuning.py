@@ -209,9 +209,7 @@ def test_balanced_classes_count_alike(place, settings, monkeypatch):
         place / "shards", "train", settings.model_name
     )
     _, model = training.load_model(balanced)
-    run = training._Run(
-        training.Accelerator(cpu=True), model, tokens, balanced
-    )
+    run = training.Run(training.Accelerator(cpu=True), model, tokens, balanced)
     model.eval()  # no dropout, so that the loss can be computed again
     rows = run.batch_rows(1)
     loss = run.take_step(1)
@@ -238,13 +236,13 @@ def test_long_batches_take_several_passes_and_learn_the_same(
     tokens = encoding.read_shards(
         place / "shards", "train", settings.model_name
     )
-    run = training._Run(training.Accelerator(cpu=True), model, tokens, short)
+    run = training.Run(training.Accelerator(cpu=True), model, tokens, short)
     model.eval()
     cut = run.take_step(1)
     cut_gradient = run.optimizer.state[run.parameters["classifier.weight"]]
     monkeypatch.undo()
     _, model = training.load_model(short)
-    run = training._Run(training.Accelerator(cpu=True), model, tokens, short)
+    run = training.Run(training.Accelerator(cpu=True), model, tokens, short)
     model.eval()
     torch.testing.assert_close(run.take_step(1), cut)
     torch.testing.assert_close(

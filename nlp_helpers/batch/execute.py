@@ -155,6 +155,8 @@ class Execution:
             return f": {self.watch.death or self.watch.end() or error}"
         except RuntimeError as error:  # of a kernel that does not come up
             return f": {self.watch.end() or error}"
+        except ValueError as error:  # of nbformat, for a damaged file
+            return f": papermill cannot run it: {error}; restore the file"
         except NoSuchKernel as error:
             raise UserError(
                 "Jupyter has no kernel python3 here; make one with `python -m"

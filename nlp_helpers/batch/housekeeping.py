@@ -47,7 +47,11 @@ def _superfluous(folder: Path, status: str) -> Iterator[Path]:
     if hidden.exists():
         yield hidden
     for path in sorted(folder.rglob(".*")):
-        if path.name != ".lock" and ".step-" not in path.parent.name:
+        above = path.relative_to(folder).parts[:-1]
+        if path.name == ".lock" or any(part[0] == "." for part in above):
+            continue
+        # In a hidden folder an unfinished run may find work to go on from.
+        if path.is_file() or status == "finished":
             yield path
     if status == "finished":
         yield from sorted(folder.glob("training/*/checkpoints"))

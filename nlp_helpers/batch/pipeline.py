@@ -127,6 +127,7 @@ class Runner:
         self.jobs = jobs or self.cores
         self.stages = stages.read()
         self.active: dict[str, execute.Execution] = {}
+        self.stopping = False
         self.guard = threading.Lock()
 
     def run(self, tasks: list[Task]) -> Iterator[Result]:
@@ -206,6 +207,8 @@ class Runner:
         )
         with self.guard:
             self.active[name] = execution
+            if self.stopping:  # the signal came before there was a kernel
+                execution.stop()
         self.on_event(name, "running")
         try:
             seconds = execution.run()
@@ -231,6 +234,7 @@ class Runner:
 
         def stop(number: int, frame: object) -> None:
             with self.guard:
+                self.stopping = True
                 for execution in self.active.values():
                     execution.stop()
             raise SystemExit(128 + number)

@@ -20,6 +20,7 @@ from nlp_helpers.batch.stages import Stage
 
 PACKAGE = Path(model_registry.__file__).parent
 OWN_FILES = ("run.json", ".lock")  # of the runner, in a run's folder
+HANDED_ON = ("splits", "shards")  # what a notebook leaves for another
 
 
 class Record:
@@ -101,7 +102,7 @@ def describe(
         ),
         "code_sha256": _hash_code(),
         "inputs": {
-            name: hash_folder(paths.resolve(given[name]))
+            name: _hash_handed_on(paths.resolve(given[name]))
             for name in stage.inputs
         },
         "model": _describe_folder(given["model_name"])
@@ -156,16 +157,15 @@ def _hash_code() -> str:
     return _hash_files(PACKAGE, sources)
 
 
-def hash_folder(folder: Path) -> str:
-    """Hash what a notebook left for another, apart from its record."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return _hash_files(
-        folder,
-        (path for path in found if path.relative_to(folder).parts[0] in KEPT),
-    )
-
-
-KEPT = ("splits", "shards")
+def _hash_handed_on(folder: Path) -> str:
+    """Hash what a notebook left for another."""
+    found = [
+        path
+        for name in HANDED_ON
+        for path in (folder / name).rglob("*")
+        if path.is_file()
+    ]
+    return _hash_files(folder, found)
 
 
 def _describe_folder(name: str) -> str | None:

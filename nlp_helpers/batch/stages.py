@@ -1,7 +1,6 @@
 """What each notebook needs and must leave behind: stages.yaml."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -35,10 +34,13 @@ class Stage(BaseModel):
 
     def _out_of_bounds(self, path: Path) -> str | None:
         """Say which figure is missing or cannot be; None if none is."""
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            metrics = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            return f"{paths.shown(path)} is not JSON: {error}"
         for name, (low, high) in self.bounds.items():
-            value = metrics.get(name, math.nan)
-            if not low <= value <= high:
+            value = metrics.get(name)
+            if not isinstance(value, int | float) or not low <= value <= high:
                 return (
                     f"{name} in {paths.shown(path)} is {value}, which is not"
                     f" between {low:g} and {high:g}"

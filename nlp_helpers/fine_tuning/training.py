@@ -217,7 +217,7 @@ def train(
     with accelerator.local_main_process_first():
         with nullcontext() if shows else redirect_stdout(None):
             tokenizer, model = load_model(settings)
-    run = _Run(accelerator, model, train_set, settings)
+    run = Run(accelerator, model, train_set, settings)
     made_with = fingerprint(settings, train_set, validation)
     folder = output / "checkpoints"
     history = History(**run.restore(folder, made_with))
@@ -251,7 +251,7 @@ def train(
     accelerator.wait_for_everyone()
 
 
-class _Run:
+class Run:
     """What the loop works on: the model, its optimizer, the texts."""
 
     def __init__(
