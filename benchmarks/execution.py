@@ -12,6 +12,7 @@ times, those of papermill are taken. Further trivial notebooks show what one
 more costs.
 """
 
+import logging
 import os
 import shutil
 import subprocess
@@ -27,7 +28,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
 from nlp_helpers import files, parameters, paths
-from nlp_helpers.batch import pipeline
+from nlp_helpers.batch import pipeline, tasks
 
 NOTEBOOKS = list(parameters.SCHEMAS)
 ONE_EPOCH = {"num_epochs": 1}
@@ -171,10 +172,11 @@ def seconds_per_extra() -> float:
         notebook.cells.append(new_code_cell(write))
         nbformat.write(notebook, folder / "notebooks" / "01_next_token.ipynb")
         os.environ["NLP_HELPERS_ROOT"] = name
+        logging.getLogger("papermill").setLevel("ERROR")  # no parameters cell
         path = folder / "outputs"
         values = {"model_name": "smollm2-135m", "device": "cpu"}
-        tasks = [
-            pipeline.Task(
+        planned = [
+            tasks.Task(
                 "01_next_token",
                 values | {"output_dir": str(path / str(n) / "01_next_token")},
                 path / str(n) / "01_next_token.ipynb",
@@ -184,7 +186,7 @@ def seconds_per_extra() -> float:
         ]
         runner = pipeline.Runner(force=True, jobs=1)
         times = []
-        for result in runner.run(tasks):
+        for result in runner.run(planned):
             if result.status != "done":
                 raise RuntimeError(result.problem)
             times.append(time.perf_counter())

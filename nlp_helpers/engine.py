@@ -5,7 +5,7 @@ can be done twice, by whichever worker, and the files come out the same.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -30,6 +30,7 @@ def run(
     tasks: Sequence[tuple[Any, ...]],
     engine: str = "local",
     num_workers: int = 0,
+    **resources: float,
 ) -> Iterator[tuple[int, Result]]:
     """Yield (number of the task, result) as the tasks are done.
 
@@ -39,6 +40,8 @@ def run(
         engine: `local` or `ray`.
         num_workers: processes of the local engine; 0 works in this process,
             where a library may use all cores. Ray takes as many as it has.
+        resources: num_cpus and num_gpus that Ray sets aside for a task; one
+            processor by default.
 
     Raises:
         UserError: the engine is unknown, Ray is not installed or not running,
@@ -49,7 +52,7 @@ def run(
             f"engine is {engine!r}; it can be {' or '.join(ENGINES)}"
         )
     if engine == "ray":
-        yield from _run_on_ray(function, tasks)
+        yield from _run_on_ray(function, tasks, resources)
     elif num_workers:
         yield from _run_in_processes(function, tasks, num_workers)
     else:
@@ -97,7 +100,9 @@ def _run_in_processes(
 
 
 def _run_on_ray(
-    function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]
+    function: Callable[..., Result],
+    tasks: Sequence[tuple[Any, ...]],
+    resources: Mapping[str, float],
 ) -> Iterator[tuple[int, Result]]:
     """Run on the Ray cluster that RAY_ADDRESS or this machine has."""
     try:
@@ -119,9 +124,9 @@ def _run_on_ray(
             ) from error
     # A task whose worker is killed is given to another.
     remote = ray.remote(
-        num_cpus=1,
         max_retries=MOST_ATTEMPTS,
         runtime_env={"env_vars": ONE_THREAD},
+        **{"num_cpus": 1, **resources},
     )(function)
     waiting = {
         remote.remote(*task): number for number, task in enumerate(tasks)

@@ -16,7 +16,7 @@ import pytest
 from test_batch import NAME, WRITE_METRICS, command, write_notebook
 
 from nlp_helpers import parameters
-from nlp_helpers.batch import execute, pipeline, record
+from nlp_helpers.batch import execute, pipeline, record, tasks
 from nlp_helpers.errors import UserError
 
 SLOW = "import time\nfor _ in range(12): time.sleep(0.05)"
@@ -33,9 +33,9 @@ def place(root, project):
 def run_once(root, force=False):
     """Run the notebook; the root is given, since processes are forked."""
     os.environ["NLP_HELPERS_ROOT"] = str(root)
-    tasks = pipeline.plan("offline", ("01",))
+    planned = tasks.plan("offline", ("01",))
     runner = pipeline.Runner(force=force, preloaded=False)
-    [result] = runner.run(tasks)
+    [result] = runner.run(planned)
     return result
 
 
@@ -142,7 +142,7 @@ def test_sigterm_ends_a_run_with_a_record(place, python):
 def test_a_run_that_is_stopped_before_its_kernel_is_up_ends(place):
     runner = pipeline.Runner(preloaded=False)
     runner.stopping = True  # as the handler of SIGTERM leaves it
-    [result] = runner.run(pipeline.plan("offline", ("01",)))
+    [result] = runner.run(tasks.plan("offline", ("01",)))
     assert result.status == "failed"
     assert check_nothing_is_half_written(place) == "interrupted"
 

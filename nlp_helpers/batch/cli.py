@@ -18,7 +18,8 @@ from nlp_helpers import paths
 from nlp_helpers.errors import UserError, run_command
 
 if TYPE_CHECKING:  # `predict` must do without papermill
-    from nlp_helpers.batch.pipeline import Result
+    from nlp_helpers.batch.pipeline import Runner
+    from nlp_helpers.batch.tasks import Result
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,25 +68,32 @@ def run(
     finished run left is not made again, unless parameters, code, inputs or
     packages have changed.
     """
-    from nlp_helpers.batch import pipeline
+    from nlp_helpers.batch import tasks
 
-    tasks = pipeline.plan(profile, notebooks)
+    planned = tasks.plan(profile, notebooks)
     _run_and_report(
-        lambda show: pipeline.Runner(force, jobs, not plain_kernels, show).run(
-            tasks
-        )
+        lambda runner: runner.run(planned), force, jobs, not plain_kernels
     )
 
 
 def _run_and_report(
-    start: "Callable[[Callable[[str, str], None]], Iterable[Result]]",
+    run: "Callable[[Runner], Iterable[Result]]",
+    force: bool,
+    jobs: int,
+    preloaded: bool,
 ) -> None:
     """Show what happens, then a table; end with status 1 if a run failed."""
-    from nlp_helpers.batch import screen
+    from nlp_helpers.batch import preload
+
+    if preloaded:
+        preload.start()  # it imports while this process does the same
+    from nlp_helpers.batch import pipeline, screen
 
     with screen.Screen() as show:
         results = []
-        for result in start(show.event):
+        for result in run(
+            pipeline.Runner(force, jobs, preloaded, on_event=show.event)
+        ):
             results.append(result)
             show.result(result)
     Console().print(screen.summary(results))
@@ -118,21 +126,19 @@ def verify(
     Status 0: all values are the same or within the tolerances of
     nlp_helpers/batch/tolerances.yaml; 1: a run failed; 3: a value differs.
     """
-    from nlp_helpers.batch import pipeline, screen
+    from nlp_helpers.batch import screen, tasks
     from nlp_helpers.batch import verify as comparison
 
     outputs = paths.project_root() / "outputs"
     reference = (against or outputs / "reference").resolve()
-    tasks = pipeline.plan("offline", notebooks)
+    planned = tasks.plan("offline", notebooks)
     if not no_run:
         _run_and_report(
-            lambda show: pipeline.Runner(
-                True, jobs, not plain_kernels, show
-            ).run(tasks)
+            lambda runner: runner.run(planned), True, jobs, not plain_kernels
         )
     differences = [
         difference
-        for task in tasks
+        for task in planned
         for difference in comparison.compare(
             outputs / "offline", reference, task.notebook
         )
@@ -149,11 +155,11 @@ def accept(notebooks: tuple[str, ...]) -> None:
 
     NOTEBOOKS of outputs/offline (default all) replace outputs/reference.
     """
-    from nlp_helpers.batch import pipeline, screen
+    from nlp_helpers.batch import screen, tasks
     from nlp_helpers.batch import verify as comparison
 
     outputs = paths.project_root() / "outputs"
-    names = pipeline.select(notebooks)
+    names = tasks.select(notebooks)
     known = comparison.reference_notebooks(outputs / "reference")
     differences = [
         difference
@@ -173,12 +179,12 @@ def accept(notebooks: tuple[str, ...]) -> None:
 def params(notebook: str) -> None:
     """Print type, range, help and values of NOTEBOOK's parameters."""
     from nlp_helpers import parameters
-    from nlp_helpers.batch import pipeline, screen
+    from nlp_helpers.batch import screen, tasks
 
-    for name in pipeline.select((notebook,)):
+    for name in tasks.select((notebook,)):
         rows = parameters.describe(name)
         values = {
-            profile: pipeline.plan(profile, (name,))[0].values
+            profile: tasks.plan(profile, (name,))[0].values
             for profile in ("offline", "hub")
         }
         Console().print(screen.parameters(name, rows, values))
@@ -196,8 +202,26 @@ def params(notebook: str) -> None:
     show_default=True,
     help="Here, or on the Ray cluster that RAY_ADDRESS names.",
 )
+@click.option(
+    "--cores",
+    default=1,
+    show_default=True,
+    help="With ray: processors for each combination.",
+)
+@click.option(
+    "--gpus",
+    default=0.0,
+    show_default=True,
+    help="With ray: GPUs for each combination.",
+)
 def sweep(
-    file: Path, force: bool, jobs: int, plain_kernels: bool, engine: str
+    file: Path,
+    force: bool,
+    jobs: int,
+    plain_kernels: bool,
+    engine: str,
+    cores: int,
+    gpus: float,
 ) -> None:
     """Run every combination of the parameters in FILE; compare them.
 
@@ -205,20 +229,20 @@ def sweep(
     and sweep.png there compare them. Started again, only what is missing is
     run.
     """
-    from nlp_helpers.batch import pipeline
     from nlp_helpers.batch import sweep as sweeps
 
     content = sweeps.read(file)
     folder = sweeps.folder_of(file)
     combinations = sweeps.plan(content, folder)
+
+    def run(runner: "Runner") -> "Iterable[Result]":
+        if engine == "ray":
+            return sweeps.run_on_ray(combinations, force, cores, gpus)
+        return runner.run([task for tasks in combinations for task in tasks])
+
     try:
-        _run_and_report(
-            lambda show: sweeps.run(
-                combinations,
-                pipeline.Runner(force, jobs, not plain_kernels, show),
-                engine,
-            )
-        )
+        here = engine == "local" and not plain_kernels
+        _run_and_report(run, force, jobs, here)
     finally:
         table = sweeps.tabulate(content, combinations)
         for path in sweeps.write(content, table, folder):

@@ -141,6 +141,7 @@ class Execution:
                     self.described["parameters"],
                     kernel_name="python3",
                     engine_name=watch.ENGINE,
+                    request_save_on_cell_execute=False,
                     progress_bar=False,
                     config=_kernel_settings(sockets),
                     watch=self.watch,
@@ -189,7 +190,7 @@ def settings_for_kernels(preloaded: bool) -> Iterator[None]:
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
-    if preloaded and preload.available():
+    if preloaded:
         factory.default_provisioner_name = preload.NAME
         preload.start()
     try:

@@ -12,95 +12,17 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from nlp_helpers import files, parameters, paths
+from nlp_helpers import files, paths
 from nlp_helpers.batch import execute, record, stages
+from nlp_helpers.batch.tasks import Result, Task
 from nlp_helpers.errors import REMEDIES, UserError, explain
 
 GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one notebook: done, unchanged, failed or not run."""
-
-    notebook: str
-    status: str
-    output: Path
-    seconds: float = 0.0
-    metrics: dict[str, Any] = field(default_factory=dict)
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One notebook that is to run, with its parameters, to its place."""
-
-    notebook: str
-    values: Mapping[str, Any]
-    output: Path
-    profile: str = "offline"
-    variant: str = ""  # tells the runs of one notebook in a sweep apart
-
-    @property
-    def label(self) -> str:
-        """Return the name of the run, unique among those of a runner."""
-        return f"{self.variant}: {self.notebook}".removeprefix(": ")
-
-
-def select(numbers: tuple[str, ...]) -> list[str]:
-    """Turn `01`, `1` or `01_next_token` into names, in the notebooks' order.
-
-    Raises:
-        UserError: there is no such notebook.
-    """
-    known = list(parameters.SCHEMAS)
-    chosen = set()
-    for number in numbers:
-        matches = [
-            name for name in known if number in (name, name[:2], name[1:2])
-        ]
-        if not matches:
-            raise UserError(
-                f"there is no notebook {number!r}; known: {', '.join(known)}"
-            )
-        chosen.update(matches)
-    return [name for name in known if name in chosen or not numbers]
-
-
-def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
-    """Read the parameters of the chosen notebooks.
-
-    Raises:
-        UserError: a folder, a file or a parameter is wrong. No kernel has
-            been started then.
-    """
-    root = paths.project_root()
-    folder = root / "params" / profile
-    if not folder.parent.is_dir():
-        raise UserError(
-            f"{root} has no folder params; run this in the project folder, or"
-            f" set {paths.ROOT_VARIABLE} to it"
-        )
-    if not folder.is_dir():
-        profiles = sorted(path.name for path in folder.parent.glob("*/"))
-        raise UserError(
-            f"there is no profile {profile!r}; known: {', '.join(profiles)}"
-        )
-    return [
-        Task(
-            name,
-            parameters.read_file(name, folder / f"{name}.yaml"),
-            root / "outputs" / profile / f"{name}.ipynb",
-            profile,
-        )
-        for name in select(numbers)
-    ]
 
 
 class Runner:
@@ -111,6 +33,7 @@ class Runner:
         force: bool = False,
         jobs: int = 0,
         preloaded: bool = True,
+        cores: int = 0,
         on_event: Callable[[str, str], None] = lambda name, event: None,
     ) -> None:
         """Prepare.
@@ -119,11 +42,12 @@ class Runner:
             force: run also what would write what is there already.
             jobs: notebooks side by side at most; 0 is one for each core.
             preloaded: fork kernels from a process with all imports done.
+            cores: processors to work with; 0 is all of this machine.
             on_event: called with a notebook and what happens to it.
         """
         self.force, self.preloaded = force, preloaded
         self.on_event = on_event
-        self.cores = os.cpu_count() or 1
+        self.cores = cores or os.cpu_count() or 1
         self.jobs = jobs or self.cores
         self.stages = stages.read()
         self.active: dict[str, execute.Execution] = {}
@@ -185,7 +109,9 @@ class Runner:
 
     def _cores(self, stage: stages.Stage) -> int:
         """Return the processors that a notebook works with."""
-        return self.cores if stage.cores == "all" else stage.cores
+        if stage.cores == "all":
+            return self.cores
+        return min(stage.cores, self.cores)
 
     def _run_one(self, task: Task) -> Result:
         """Run a notebook, unless what it would write is there."""

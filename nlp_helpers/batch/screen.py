@@ -14,7 +14,7 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from nlp_helpers import paths
-from nlp_helpers.batch.pipeline import Result
+from nlp_helpers.batch.tasks import Result
 from nlp_helpers.batch.verify import CLOSE, DIFFERENT, SAME, Difference
 
 SHOWN_METRICS = 3

@@ -5,6 +5,7 @@ params/sweeps/ has examples, with every key explained.
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nlp_helpers import engine, files, parameters, paths, plots
-from nlp_helpers.batch import pipeline, record
+from nlp_helpers.batch import record
+from nlp_helpers.batch.tasks import Result, Task
+from nlp_helpers.batch.tasks import plan as plan_notebooks
 from nlp_helpers.errors import UserError
 
 
@@ -50,14 +53,14 @@ def read(path: Path) -> Sweep:
         raise UserError(f"{path}: {name}: {first['msg'].lower()}") from error
 
 
-def plan(sweep: Sweep, folder: Path) -> list[list[pipeline.Task]]:
+def plan(sweep: Sweep, folder: Path) -> list[list[Task]]:
     """Return the tasks of each combination, all parameters checked.
 
     Raises:
         UserError: a parameter belongs to none of the notebooks, or a value
             does not fit.
     """
-    base = pipeline.plan(sweep.profile, tuple(sweep.notebooks))
+    base = plan_notebooks(sweep.profile, tuple(sweep.notebooks))
     for name in sweep.grid:
         if not any(name in task.values for task in base):
             names = ", ".join(task.notebook for task in base)
@@ -72,8 +75,8 @@ def plan(sweep: Sweep, folder: Path) -> list[list[pipeline.Task]]:
 
 
 def _combination(
-    base: list[pipeline.Task], chosen: Mapping[str, Any], folder: Path
-) -> list[pipeline.Task]:
+    base: list[Task], chosen: Mapping[str, Any], folder: Path
+) -> list[Task]:
     """Return the tasks of one combination, in a folder of its own."""
     variant = ",".join(f"{name}={value}" for name, value in chosen.items())
     place = folder / re.sub(r"[^\w=,.-]", "_", variant)
@@ -89,40 +92,43 @@ def _combination(
         values |= {n: v for n, v in chosen.items() if n in values}
         parameters.validate(task.notebook, values, f"{variant} of the sweep")
         output = place / f"{task.notebook}.ipynb"
-        tasks.append(
-            pipeline.Task(task.notebook, values, output, "sweep", variant)
-        )
+        tasks.append(Task(task.notebook, values, output, "sweep", variant))
     return tasks
 
 
-def run(
-    combinations: list[list[pipeline.Task]],
-    runner: pipeline.Runner,
-    engine_name: str = "local",
-) -> Iterator[pipeline.Result]:
-    """Run all combinations here, or one Ray task for each.
+def run_on_ray(
+    combinations: list[list[Task]], force: bool, cores: int, gpus: float
+) -> Iterator[Result]:
+    """Run each combination as a task of a Ray cluster.
 
-    On Ray, the project's folder must be at the same place on every machine.
+    The project's folder must be at the same place on every machine.
+
+    Args:
+        combinations: what `plan` returned.
+        force: run also what would write what is there already.
+        cores: processors for each combination.
+        gpus: GPUs for each combination; parts of one let several share it.
     """
-    if engine_name == "local":
-        yield from runner.run([t for tasks in combinations for t in tasks])
-        return
-    jobs = [(tasks, runner.force) for tasks in combinations]
-    for _, results in engine.run(_run_combination, jobs, engine_name, 0):
+    root = str(paths.project_root())
+    jobs = [(tasks, force, cores, root) for tasks in combinations]
+    for _, results in engine.run(
+        _run_combination, jobs, "ray", num_cpus=cores, num_gpus=gpus
+    ):
         yield from results
 
 
 def _run_combination(
-    tasks: list[pipeline.Task], force: bool
-) -> list[pipeline.Result]:
+    tasks: list[Task], force: bool, cores: int, root: str
+) -> list[Result]:
     """Run the tasks of one combination, on whatever machine this is."""
-    runner = pipeline.Runner(force=force, jobs=1, preloaded=False)
+    from nlp_helpers.batch import pipeline
+
+    os.environ[paths.ROOT_VARIABLE] = root
+    runner = pipeline.Runner(force, jobs=1, preloaded=False, cores=cores)
     return list(runner.run(tasks))
 
 
-def tabulate(
-    sweep: Sweep, combinations: list[list[pipeline.Task]]
-) -> pd.DataFrame:
+def tabulate(sweep: Sweep, combinations: list[list[Task]]) -> pd.DataFrame:
     """Return a row for each combination: parameters, figures, seconds."""
     rows = []
     for tasks in combinations:
@@ -139,7 +145,7 @@ def tabulate(
     return pd.DataFrame(rows)
 
 
-def _value(tasks: list[pipeline.Task], name: str) -> Any:
+def _value(tasks: list[Task], name: str) -> Any:
     """Return the value of a parameter in a combination."""
     return next(t.values[name] for t in tasks if name in t.values)
 

@@ -1,5 +1,6 @@
 """Look after one kernel while it works: memory, exit status, outputs."""
 
+import json
 import os
 import signal
 import threading
@@ -9,7 +10,7 @@ from typing import Any
 import psutil
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
-from nbformat.v4 import new_output
+from nbformat.v4 import new_code_cell, new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from traitlets import Instance
@@ -19,11 +20,16 @@ SAMPLE_SECONDS = 0.2
 LONGEST_STREAM = 1_000_000  # characters that a cell may print
 CUT = "\n[cut: this cell printed more than 1,000,000 characters]\n"
 # Asked of the kernel when its last cell has ended.
-QUESTIONS = {
-    "device": "str(run.device)",
-    "dtype": "str(run.dtype)",
-    "threads": "__import__('sys').modules['torch'].get_num_threads()",
-}
+QUESTION = """\
+import json, sys, types
+run = globals().get("run", types.SimpleNamespace(device=None, dtype=None))
+torch = sys.modules.get("torch")
+print(json.dumps({
+    "device": run.device and str(run.device),
+    "dtype": run.dtype and str(run.dtype),
+    "threads": torch and torch.get_num_threads(),
+}))
+"""
 
 
 class Watch:
@@ -42,7 +48,7 @@ class Watch:
         self.process: Any = None  # what the provisioner holds
         self.pid: int | None = None
         self.peak = self.last = 0  # bytes
-        self.answers: dict[str, str] = {}
+        self.answers: dict[str, Any] = {}
         self.death: str | None = None
         self.stopped = False
         self._over = threading.Event()
@@ -131,16 +137,13 @@ class WatchedClient(PapermillNotebookClient):
     def papermill_execute_cells(self) -> None:
         """Execute all, then ask the kernel what it worked with."""
         super().papermill_execute_cells()
-        message_id = self.kc.execute(
-            "", silent=True, user_expressions=QUESTIONS
-        )
-        reply = self.wait_for_reply(message_id)
-        answers = (reply or {}).get("content", {}).get("user_expressions", {})
-        self.watch.answers = {
-            name: answer["data"]["text/plain"].strip("'")
-            for name, answer in answers.items()
-            if answer["status"] == "ok"
-        }
+        self.nb.cells.append(question := new_code_cell(QUESTION))
+        try:
+            place = len(self.nb.cells) - 1
+            super().execute_cell(question, place, store_history=False)
+            self.watch.answers = json.loads(question.outputs[0].text)
+        finally:
+            self.nb.cells.remove(question)
 
     def output(
         self,

@@ -1,0 +1,90 @@
+"""Which notebooks are to run, with which parameters; what became of them.
+
+Nothing here needs papermill, so that a wrong parameter is found at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nlp_helpers import parameters, paths
+from nlp_helpers.errors import UserError
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one notebook: done, unchanged, failed or not run."""
+
+    notebook: str
+    status: str
+    output: Path
+    seconds: float = 0.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One notebook that is to run, with its parameters, to its place."""
+
+    notebook: str
+    values: Mapping[str, Any]
+    output: Path
+    profile: str = "offline"
+    variant: str = ""  # tells the runs of one notebook in a sweep apart
+
+    @property
+    def label(self) -> str:
+        """Return the name of the run, unique among those of a runner."""
+        return f"{self.variant}: {self.notebook}".removeprefix(": ")
+
+
+def select(numbers: tuple[str, ...]) -> list[str]:
+    """Turn `01`, `1` or `01_next_token` into names, in the notebooks' order.
+
+    Raises:
+        UserError: there is no such notebook.
+    """
+    known = list(parameters.SCHEMAS)
+    chosen = set()
+    for number in numbers:
+        matches = [
+            name for name in known if number in (name, name[:2], name[1:2])
+        ]
+        if not matches:
+            raise UserError(
+                f"there is no notebook {number!r}; known: {', '.join(known)}"
+            )
+        chosen.update(matches)
+    return [name for name in known if name in chosen or not numbers]
+
+
+def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
+    """Read the parameters of the chosen notebooks.
+
+    Raises:
+        UserError: a folder, a file or a parameter is wrong. No kernel has
+            been started then.
+    """
+    root = paths.project_root()
+    folder = root / "params" / profile
+    if not folder.parent.is_dir():
+        raise UserError(
+            f"{root} has no folder params; run this in the project folder, or"
+            f" set {paths.ROOT_VARIABLE} to it"
+        )
+    if not folder.is_dir():
+        profiles = sorted(path.name for path in folder.parent.glob("*/"))
+        raise UserError(
+            f"there is no profile {profile!r}; known: {', '.join(profiles)}"
+        )
+    return [
+        Task(
+            name,
+            parameters.read_file(name, folder / f"{name}.yaml"),
+            root / "outputs" / profile / f"{name}.ipynb",
+            profile,
+        )
+        for name in select(numbers)
+    ]
