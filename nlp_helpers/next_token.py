@@ -20,7 +20,7 @@ def next_token_logits(
     Returns:
         Logits over the vocabulary, shape (V,).
     """
-    logits = model(input_ids=input_ids).logits  # (1, T, V)
+    logits = model(input_ids=input_ids, logits_to_keep=1).logits  # (1, 1, V)
     return logits[0, -1]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent
+RAY_TESTS = ("test_engine.py", "test_encoding.py", "test_sweep.py")
 
 
 def pytest_configure(config):
@@ -61,7 +63,7 @@ def pytest_xdist_make_scheduler(config, log):
             file = nodeid.split("::")[0]
             if file.endswith((".ipynb", "test_reference.py")):
                 return "notebooks"
-            if file.endswith(("test_engine.py", "test_encoding.py")):
+            if file.endswith(RAY_TESTS):
                 return "ray"
             return file
 
@@ -91,3 +93,20 @@ def root(tmp_path, monkeypatch) -> Path:
 def python() -> str:
     """Return this Python's path."""
     return sys.executable
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A Ray cluster on this machine, as `ray start --head` makes one."""
+    monkeypatch.delenv("PYTHONPATH")  # the network guard would stop Ray
+    ray = str(Path(sys.executable).with_name("ray"))
+    start = [ray, "start", "--head", "--num-cpus=2"]
+    start += ["--node-ip-address=127.0.0.1", "--include-dashboard=false"]
+    start += ["--disable-usage-stats"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(start, check=True, timeout=90, **quiet)
+    yield
+    import ray as library
+
+    library.shutdown()
+    subprocess.run([ray, "stop", "--force"], timeout=60, **quiet)

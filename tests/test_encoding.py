@@ -1,11 +1,8 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -143,23 +140,6 @@ def test_killed_workers_shards_are_done_again(splits, shards, tmp_path):
         splits, tmp_path, "multiprocessing.spawn", num_workers=2
     )
     assert contents(tmp_path / "shards") == contents(shards)
-
-
-@pytest.fixture
-def cluster(monkeypatch):
-    """A Ray cluster on this machine, as `ray start --head` makes one."""
-    monkeypatch.delenv("PYTHONPATH")  # the network guard would stop Ray
-    ray = str(Path(sys.executable).with_name("ray"))
-    start = [ray, "start", "--head", "--num-cpus=2"]
-    start += ["--node-ip-address=127.0.0.1", "--include-dashboard=false"]
-    start += ["--disable-usage-stats"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(start, check=True, timeout=90, **quiet)
-    yield
-    import ray as library
-
-    library.shutdown()
-    subprocess.run([ray, "stop", "--force"], timeout=60, **quiet)
 
 
 def test_ray_makes_the_same_shards_though_its_workers_are_killed(

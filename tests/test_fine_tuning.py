@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -376,3 +377,38 @@ def test_seeds_count_upwards(settings):
     found = training.read_settings(values)
     assert [one.seed for one in found] == [7, 8, 9]
     assert found[0] == settings
+
+
+def test_notebook_05_goes_on_after_its_run_was_killed(
+    place, root, project, python
+):
+    """A loss written into the checkpoint tells that the second run read it."""
+    shutil.copytree(project / "notebooks", root / "notebooks")
+    path = root / "params" / "offline" / "05_bert_fine_tuning.yaml"
+    path.parent.mkdir(parents=True)
+    given = yaml.safe_load((project / path.relative_to(root)).read_text())
+    given |= {"model_name": str(place / "model"), "data_dir": str(place)}
+    given |= {"num_epochs": 40, "checkpoint_every": 10}
+    path.write_text(yaml.safe_dump(given))
+    command = [python, "-m", "nlp_helpers", "run", "05"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    output = root / "outputs" / "offline" / "05_bert_fine_tuning"
+    folder = output / "training" / f"seed-{given['seed']}"
+    while not (found := list(folder.glob("checkpoints/step-*"))):
+        assert process.poll() is None
+        time.sleep(0.01)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive  # the kernel ends by itself
+    assert not (folder / "history.json").exists()
+    [found] = folder.glob("checkpoints/step-*")
+    state = json.loads((found / "state.json").read_text())
+    state["history"]["losses"][0] = 99.0
+    (found / "state.json").write_text(json.dumps(state))
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    losses = json.loads((folder / "history.json").read_text())["losses"]
+    assert len(losses) == 40 * 4 and losses[0] == 99.0 > max(losses[1:])
+    record = json.loads((output / "run.json").read_text())
+    assert record["status"] == "finished"

@@ -59,6 +59,31 @@ def test_every_combination_runs_and_is_compared(place):
     assert json.loads(path.read_text())["parameters"]["top_k"] == 5
 
 
+KILL_THE_RUNNER_ONCE = """\
+import os, signal
+mark = paths.resolve(output_dir).parent / "killed"
+if not mark.exists():
+    mark.touch()
+    os.kill(os.getppid(), signal.SIGKILL)
+"""
+
+
+def test_ray_runs_every_combination_though_each_is_killed_once(place, cluster):
+    notebook = place / "notebooks" / f"{NAME}.ipynb"
+    write_notebook(notebook, WRITE + KILL_THE_RUNNER_ONCE)
+    (place / "some.yaml").write_text(SWEEP.replace("9.0", "2.0"))
+    arguments = ["sweep", "--engine", "ray", str(place / "some.yaml")]
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": done") == 4
+    folder = place / "outputs" / "sweeps" / "some"
+    assert len(list(folder.glob("*/killed"))) == 4
+    for path in folder.glob(f"*/{NAME}/run.json"):
+        assert json.loads(path.read_text())["status"] == "finished"
+    assert "| 5 | 2 | 0.05 |" in (folder / "sweep.md").read_text()
+    assert command(*arguments).stdout.count(": unchanged") == 4
+
+
 def test_a_sweep_goes_on_with_what_is_missing(place):
     done = command("sweep", "--plain-kernels", str(place / "some.yaml"))
     assert done.returncode == 1

@@ -7,9 +7,11 @@ pyproject.toml), so that papermill, nbclient and nbval all can use it:
 """
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -104,6 +106,16 @@ def _run_kernel(
     sys.argv = ["ipykernel_launcher", *arguments]
     # pandas looked for a notebook when it was imported, and saw none.
     pd.set_option("display.max_columns", 20)
-    # The kernel ends when its parent, the fork server, is gone.
+    threading.Thread(target=_end_with_starter, daemon=True).start()
+    # The kernel also ends when its parent, the fork server, is gone.
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"
     IPKernelApp.launch_instance(argv=[*arguments, parent])
+
+
+def _end_with_starter() -> None:
+    """Kill this kernel, and what it started, when its starter is gone.
+
+    The fork server does not go then: it stays while it has children.
+    """
+    multiprocessing.parent_process().join()
+    os.killpg(0, signal.SIGKILL)
