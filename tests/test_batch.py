@@ -121,7 +121,7 @@ def test_the_record_says_what_ran_and_on_what(run, root):
     assert found["status"] == "finished" and found["error"] is None
     assert found["seconds"] > 0 and found["pid"] and found["started"]
     assert len(found["cells"]) == 5 and found["peak_memory"] > 20e6
-    assert (found["device"], found["threads"]) == ("cpu", "1")
+    assert (found["device"], found["threads"]) == ("cpu", 1)
     assert found["packages"]["papermill"]
     for name in ("key", "notebook_sha256", "code_sha256", "packages_sha256"):
         assert len(found[name]) == 64

@@ -8,7 +8,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory
 
-from nlp_helpers.batch import preload
+from nlp_helpers.batch import preload, provisioner
 
 pytestmark = pytest.mark.skipif(
     not preload.available(), reason="this system cannot fork"
@@ -41,7 +41,7 @@ def ask(manager, code):
 
 
 def test_a_forked_kernel_has_the_imports_and_is_its_own(manager):
-    assert isinstance(manager.provisioner, preload.PreloadedProvisioner)
+    assert isinstance(manager.provisioner, provisioner.PreloadedProvisioner)
     code = """
 import sys, os
 print("torch" in sys.modules, sys.modules["torch"].get_num_threads())

@@ -141,11 +141,13 @@ class Execution:
                     self.described["parameters"],
                     kernel_name="python3",
                     engine_name=watch.ENGINE,
+                    # Twice a cell, which takes longer than most cells.
                     request_save_on_cell_execute=False,
                     progress_bar=False,
                     config=_kernel_settings(sockets),
                     watch=self.watch,
                     folder=str(self.source.parent),
+                    hidden=hidden,
                 )
         except PapermillExecutionError as error:
             message = ANSI_COLOUR.sub("", f"{error.ename}: {error.evalue}")

@@ -5,9 +5,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
+from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
@@ -109,6 +112,19 @@ class Watch:
         )
 
 
+class QuietKernelManager(AsyncKernelManager):
+    """Ends kernels without interrupting them first.
+
+    A kernel that is just done with a cell prints the interrupt as an error.
+    One that is not done is killed a moment later.
+    """
+
+    async def _async_interrupt_kernel(self) -> None:
+        """Interrupt the kernel, unless it is about to end."""
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
+
+
 class WatchedClient(PapermillNotebookClient):
     """Papermill's client with a watch."""
 
@@ -175,6 +191,7 @@ class WatchedEngine(NBClientEngine):
         kernel_name: str,
         watch: Watch,
         folder: str,
+        hidden: Path,
         start_timeout: int = 60,
         **others: Any,
     ) -> None:
@@ -182,6 +199,7 @@ class WatchedEngine(NBClientEngine):
         client = WatchedClient(
             nb_man,
             kernel_name=kernel_name,
+            kernel_manager_class=QuietKernelManager,
             startup_timeout=start_timeout,
             watch=watch,
             config=others.get("config"),
@@ -189,6 +207,9 @@ class WatchedEngine(NBClientEngine):
         )
         try:
             client.execute()
+        except DeadKernelError:
+            nbformat.write(nb_man.nb, hidden)  # papermill would leave nothing
+            raise
         finally:
             watch.detach()
 
