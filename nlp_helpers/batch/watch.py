@@ -1,22 +1,27 @@
 """Look after one kernel while it works: memory, exit status, outputs."""
 
 import json
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import nbformat
 import psutil
+from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
-from traitlets import Instance
+from traitlets import Instance, Type
 
 ENGINE = "watched"
 SAMPLE_SECONDS = 0.2
@@ -112,12 +117,38 @@ class Watch:
         )
 
 
+class QuickClient(AsyncKernelClient):
+    """Talks to a kernel as soon as it answers."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait for an answer on both channels, shell and output.
+
+        jupyter_client goes on to listen for a fifth of a second, for outputs
+        of what it asked. Nbclient passes over what belongs to no cell.
+
+        Raises:
+            RuntimeError: the kernel died, or the seconds are over.
+        """
+        until = time.monotonic() + (timeout or math.inf)
+        while time.monotonic() < until:
+            self.kernel_info()
+            with suppress(Empty):
+                await self.get_shell_msg(timeout=1)
+                await self.get_iopub_msg(timeout=0.2)
+                return
+            if not await self.is_alive():
+                raise RuntimeError("the kernel died before it answered")
+        raise RuntimeError(f"the kernel did not answer in {timeout} seconds")
+
+
 class QuietKernelManager(AsyncKernelManager):
     """Ends kernels without interrupting them first.
 
     A kernel that is just done with a cell prints the interrupt as an error.
     One that is not done is killed a moment later.
     """
+
+    client_factory = Type(QuickClient)
 
     async def _async_interrupt_kernel(self) -> None:
         """Interrupt the kernel, unless it is about to end."""
