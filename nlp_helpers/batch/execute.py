@@ -19,7 +19,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from nlp_helpers import paths
-from nlp_helpers.batch import preload, record, secrets, watch
+from nlp_helpers.batch import client, preload, record, secrets, watch
 from nlp_helpers.batch.stages import Stage
 from nlp_helpers.errors import UserError
 
@@ -100,7 +100,7 @@ class Execution:
             problem = self._execute(hidden)
             if hidden.exists():
                 notebook = nbformat.read(hidden, as_version=4)
-                found["cells"] = watch.cell_seconds(notebook)
+                found["cells"] = client.cell_seconds(notebook)
                 problem = _save(notebook, hidden, self.output) or problem
             problem = problem or self._missing()
             if not problem:
@@ -132,7 +132,7 @@ class Execution:
         Raises:
             UserError: there is no kernel to run them.
         """
-        watch.register()
+        client.register()
         try:
             with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
                 papermill.execute_notebook(
@@ -140,7 +140,7 @@ class Execution:
                     hidden,
                     self.described["parameters"],
                     kernel_name="python3",
-                    engine_name=watch.ENGINE,
+                    engine_name=client.ENGINE,
                     # Twice a cell, which takes longer than most cells.
                     request_save_on_cell_execute=False,
                     progress_bar=False,

@@ -1,0 +1,180 @@
+"""Papermill's way to a kernel, with a watch on it, and without its waits."""
+
+import json
+import math
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import nbformat
+from jupyter_client.asynchronous import AsyncKernelClient
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_output
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
+from traitlets import Instance, Type
+
+from nlp_helpers.batch.watch import Watch
+
+ENGINE = "watched"
+LONGEST_STREAM = 1_000_000  # characters that a cell may print
+CUT = "\n[cut: this cell printed more than 1,000,000 characters]\n"
+# Asked of the kernel when its last cell has ended.
+QUESTION = """\
+import json, sys, types
+run = globals().get("run", types.SimpleNamespace(device=None, dtype=None))
+torch = sys.modules.get("torch")
+print(json.dumps({
+    "device": run.device and str(run.device),
+    "dtype": run.dtype and str(run.dtype),
+    "threads": torch and torch.get_num_threads(),
+}))
+"""
+
+
+class QuickClient(AsyncKernelClient):
+    """Talks to a kernel as soon as it answers."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait for an answer on both channels, shell and output.
+
+        jupyter_client goes on to listen for a fifth of a second, for outputs
+        of what it asked. Nbclient passes over what belongs to no cell.
+
+        Raises:
+            RuntimeError: the kernel died, or the seconds are over.
+        """
+        until = time.monotonic() + (timeout or math.inf)
+        while time.monotonic() < until:
+            self.kernel_info()
+            with suppress(Empty):
+                await self.get_shell_msg(timeout=1)
+                await self.get_iopub_msg(timeout=0.2)
+                return
+            if not await self.is_alive():
+                raise RuntimeError("the kernel died before it answered")
+        raise RuntimeError(f"the kernel did not answer in {timeout} seconds")
+
+
+class QuietKernelManager(AsyncKernelManager):
+    """Ends kernels without interrupting them first.
+
+    A kernel that is just done with a cell prints the interrupt as an error.
+    One that is not done is killed a moment later.
+    """
+
+    client_factory = Type(QuickClient)
+
+    async def _async_interrupt_kernel(self) -> None:
+        """Interrupt the kernel, unless it is about to end."""
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
+
+
+class WatchedClient(PapermillNotebookClient):
+    """Papermill's client with a watch."""
+
+    watch = Instance(Watch)
+
+    def start_new_kernel(self, **kwargs: Any) -> None:
+        """Start the kernel, with its number of threads, and the watch."""
+        threads = {"OMP_NUM_THREADS": str(self.watch.threads)}
+        super().start_new_kernel(env=os.environ | threads, **kwargs)
+        self.watch.attach(self.km.provisioner)
+
+    def execute_cell(
+        self, cell: NotebookNode, cell_index: int, **kwargs: Any
+    ) -> NotebookNode:
+        """Execute a cell; if the kernel dies, say so in the cell."""
+        try:
+            return super().execute_cell(cell, cell_index, **kwargs)
+        except DeadKernelError:
+            death = self.watch.death = self.watch.obituary()
+            said = {"ename": "KernelDied", "evalue": death}
+            cell.outputs.append(new_output("error", **said, traceback=[death]))
+            raise
+        finally:
+            self.watch.on_cell(cell_index + 1, len(self.nb.cells))
+
+    def papermill_execute_cells(self) -> None:
+        """Execute all, then ask the kernel what it worked with."""
+        super().papermill_execute_cells()
+        self.nb.cells.append(question := new_code_cell(QUESTION))
+        try:
+            place = len(self.nb.cells) - 1
+            super().execute_cell(question, place, store_history=False)
+            self.watch.answers = json.loads(question.outputs[0].text)
+        finally:
+            self.nb.cells.remove(question)
+
+    def output(
+        self,
+        outs: list[NotebookNode],
+        msg: dict[str, Any],
+        display_id: str | None,
+        cell_index: int,
+    ) -> NotebookNode | None:
+        """Take an output, up to a length."""
+        if msg["msg_type"] == "stream":
+            streams = [out for out in outs if out.output_type == "stream"]
+            length = sum(len(out.text) for out in streams)
+            room = LONGEST_STREAM - length
+            if room <= 0:
+                return None
+            text = msg["content"]["text"]
+            if len(text) > room:
+                msg["content"]["text"] = text[:room] + CUT
+        return super().output(outs, msg, display_id, cell_index)
+
+
+class WatchedEngine(NBClientEngine):
+    """Papermill's engine with a watch on its kernel."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        watch: Watch,
+        folder: str,
+        hidden: Path,
+        start_timeout: int = 60,
+        **others: Any,
+    ) -> None:
+        """Execute a notebook in `folder`, watched."""
+        client = WatchedClient(
+            nb_man,
+            kernel_name=kernel_name,
+            kernel_manager_class=QuietKernelManager,
+            startup_timeout=start_timeout,
+            watch=watch,
+            config=others.get("config"),
+            resources={"metadata": {"path": folder}},
+        )
+        try:
+            client.execute()
+        except DeadKernelError:
+            nbformat.write(nb_man.nb, hidden)  # papermill would leave nothing
+            raise
+        finally:
+            watch.detach()
+
+
+def register() -> None:
+    """Tell papermill about the engine."""
+    papermill_engines.register(ENGINE, WatchedEngine)
+
+
+def cell_seconds(notebook: NotebookNode) -> list[float]:
+    """Return the seconds that each code cell took, as papermill timed it."""
+    found = (
+        cell.metadata.get("papermill", {}).get("duration")
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    )
+    return [round(seconds or 0.0, 3) for seconds in found]
