@@ -5,6 +5,7 @@ can be done twice, by whichever worker, and the files come out the same.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -92,11 +93,7 @@ def _run_in_processes(
                 continue
             finally:
                 pool.shutdown(cancel_futures=True)
-    raise UserError(
-        f"worker processes were killed {MOST_ATTEMPTS} times, the last time"
-        f" with {len(undone)} tasks undone; memory may have run out: take"
-        " fewer num_workers. What is done stays done"
-    )
+    raise _killed_too_often(len(undone))
 
 
 def _run_on_ray(
@@ -122,15 +119,53 @@ def _run_on_ray(
                 "engine is ray, and no Ray cluster answers; start one with"
                 " `ray start --head`, set RAY_ADDRESS, or set engine to local"
             ) from error
+    wanted = {"num_cpus": 1, **resources}
+    _warn_of_waiting(ray.nodes(), wanted)
     # A task whose worker is killed is given to another.
     remote = ray.remote(
         max_retries=MOST_ATTEMPTS,
         runtime_env={"env_vars": ONE_THREAD},
-        **{"num_cpus": 1, **resources},
+        **wanted,
     )(function)
     waiting = {
         remote.remote(*task): number for number, task in enumerate(tasks)
     }
     while waiting:
         [done], _ = ray.wait(list(waiting), num_returns=1)
-        yield waiting.pop(done), ray.get(done)
+        try:
+            result = ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None  # without the worker's traceback
+            raise
+        except ray.exceptions.WorkerCrashedError as error:
+            raise _killed_too_often(len(waiting)) from error
+        yield waiting.pop(done), result
+
+
+def _warn_of_waiting(
+    nodes: Sequence[Mapping[str, Any]], wanted: Mapping[str, float]
+) -> None:
+    """Say so if no machine can take a task: Ray would wait for one."""
+    names = {"num_cpus": "CPU", "num_gpus": "GPU"}
+    needs = {names[name]: number for name, number in wanted.items()}
+    fits = any(
+        node["Alive"]
+        and all(node["Resources"].get(n, 0) >= v for n, v in needs.items())
+        for node in nodes
+    )
+    if not fits:
+        asked = " and ".join(f"{v:g} {n}" for n, v in needs.items())
+        print(
+            f"no machine of the Ray cluster has {asked}; waiting for one",
+            file=sys.stderr,
+        )
+
+
+def _killed_too_often(undone: int) -> UserError:
+    """Return the error about workers that are killed again and again."""
+    return UserError(
+        f"worker processes were killed {MOST_ATTEMPTS} times, the last time"
+        f" with {undone} tasks undone; memory may have run out: take"
+        " fewer num_workers. What is done stays done"
+    )

@@ -191,6 +191,20 @@ def _type_in_words(entry: Mapping[str, Any]) -> str:
     return ", ".join([words, *bounds])
 
 
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file in which `1e-5` is a number.
+
+    Raises:
+        UserError: it is not YAML, or not UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = " ".join(str(error).split())
+        raise UserError(f"{path} is not YAML: {place}") from error
+
+
 def read_file(notebook: str, path: Path) -> dict[str, Any]:
     """Read and check a parameters file.
 
@@ -201,12 +215,7 @@ def read_file(notebook: str, path: Path) -> dict[str, Any]:
         raise UserError(
             f"no parameters file {path}; a profile has one for each notebook"
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.load(text, _Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        place = " ".join(str(error).split())
-        raise UserError(f"{path} is not YAML: {place}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold lines of the form `name: value`")
     validate(notebook, values, str(path))

@@ -209,11 +209,12 @@ def sweep(
         title, 1.5 + 3 * len(parameters), columns=len(parameters)
     )
     for axis, name in zip(axes, parameters, strict=True):
-        values = list(dict.fromkeys(table[name]))
-        places = [values.index(value) for value in table[name]]
+        shown = table[name].map(str)  # a value may be a list
+        values = list(dict.fromkeys(shown))
+        places = [values.index(value) for value in shown]
         axis.plot(places, table[metric], "o", color=BLUE, alpha=0.6)
-        means = table.groupby(name, sort=False)[metric].mean()
+        means = table.groupby(shown, sort=False)[metric].mean()
         axis.plot(range(len(values)), means[values], color=ORANGE, ls="--")
-        axis.set_xticks(range(len(values)), list(map(str, values)))
+        axis.set_xticks(range(len(values)), values)
         axis.set(xlabel=name, ylabel=metric)
     return figure

@@ -212,7 +212,9 @@ def test_a_killed_kernel_is_a_failure_with_a_record(run, root):
     ("arguments", "message"),
     [
         (("07",), "there is no notebook '07'; known: 01_next_token"),
-        (("--profile", "ofline"), "no profile 'ofline'; known: hub, offline"),
+        (("--profile", "ofline"), "'ofline'; known: hub, offline\n"),
+        (("--profile", "sweeps"), "no profile 'sweeps'; known"),
+        (("--profile", "../params/offline"), "no profile '../params"),
     ],
 )
 def test_wrong_words_end_with_one_line(run, root, arguments, message):
@@ -230,6 +232,23 @@ def test_a_wrong_parameter_ends_the_run_before_any_kernel(run, root):
     assert done.returncode == 1
     assert "did you mean prompt?" in done.stderr
     assert not (root / "outputs").exists()
+
+
+def test_a_copied_profile_does_not_write_into_the_first(run, root):
+    shutil.copytree(root / "params" / "offline", root / "params" / "mine")
+    done = run(WRITE_METRICS, arguments=("--profile", "mine", "01"))
+    assert done.returncode == 1
+    assert "mine/01_next_token.yaml: output_dir is outputs/off" in done.stderr
+    assert "writes to outputs/mine/01_next_token: set it" in done.stderr
+    assert not (root / "outputs").exists()
+
+
+def test_a_missing_notebook_does_not_keep_back_the_others(run, root):
+    done = run(WRITE_METRICS, arguments=("01", "02"))
+    assert done.returncode == 1
+    assert f"{NAME}: done" in done.stdout
+    [line] = done.stderr.strip().splitlines()
+    assert "02_fill_mask.ipynb; restore it" in line
 
 
 def test_a_closed_hub_ends_the_run_with_one_line(project, root, python):

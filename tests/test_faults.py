@@ -284,21 +284,46 @@ def test_what_depends_on_a_failure_is_not_run_and_the_rest_is(place, project):
 
 
 def test_secrets_are_neither_taken_nor_kept(place, monkeypatch):
-    monkeypatch.setenv("MY_API_KEY", "correct-horse-battery")
+    monkeypatch.setenv("MY_API_KEY", 'correct-"horse"-battery')
     token = "hf_" + "a1B2" * 9
     write_notebook(
         place / "notebooks" / f"{NAME}.ipynb",
         f"import os; print(os.environ['MY_API_KEY'], 'hf_' + '{token[3:]}')",
+        "for word in ('BEGIN', 'END'): print(f'-----{word} PRIVATE KEY-----')",
         WRITE_METRICS,
     )
     result = run_once(place)
     text = (place / "outputs" / "offline" / f"{NAME}.ipynb").read_text()
-    assert "correct-horse" not in text and token not in text
-    assert "[removed] [removed]" in text
+    assert "horse" not in text and token not in text
+    assert "[removed] [removed]" in text and "END PRIVATE KEY" not in text
     assert "$MY_API_KEY" in result.problem
     assert "a Hugging Face token" in result.problem
     with pytest.raises(UserError, match="looks like a secret"):
         parameters.validate(NAME, {"hub_token": "x"}, "here")
+    write_notebook(
+        place / "notebooks" / f"{NAME}.ipynb",
+        f"raise ValueError('hf_' + '{token[3:]}')",
+    )
+    assert "ValueError: [removed]" in run_once(place).problem
+    record_text = (place / "outputs/offline" / NAME / "run.json").read_text()
+    assert token not in record_text
+
+
+def test_what_a_kernel_started_ends_with_it(place):
+    started = "import subprocess; sleeper = subprocess.Popen(['sleep', '77'])"
+    write_notebook(
+        place / "notebooks" / f"{NAME}.ipynb",
+        started,
+        "import os, signal, time; time.sleep(1); os.kill(os.getpid(), 9)",
+    )
+    assert "SIGKILL" in run_once(place).problem
+    deadline = time.monotonic() + 5
+    while any(
+        process.info["cmdline"] == ["sleep", "77"]
+        for process in psutil.process_iter(["cmdline"])
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_status_and_clean_know_what_a_killed_run_left(place):
@@ -323,4 +348,5 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     run_once(place, force=True)
     command("clean")
     assert not any(work.exists() for work in unfinished)
+    assert run_once(place).status == "unchanged"
     assert (folder / "metrics.json").exists()

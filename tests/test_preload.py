@@ -1,8 +1,10 @@
 """Kernels that are forked are real kernels, with the same results."""
 
+import asyncio
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 from jupyter_client.manager import KernelManager
@@ -70,6 +72,19 @@ def test_a_forked_kernel_can_be_interrupted_and_restarted(manager):
     manager.restart_kernel(now=True)
     assert manager.provisioner.pid != before
     assert ask(manager, "print(1 + 1)") == "2\n"
+
+
+def test_only_kernels_of_this_python_are_forked(manager):
+    kernel = manager.provisioner
+    arguments = {"env": dict(os.environ), "cwd": "/"}
+    command = [sys.executable, "-Xfrozen_modules=off", *provisioner.LAUNCHER]
+    asyncio.run(kernel.launch_kernel([*command, "--version"], **arguments))
+    assert isinstance(kernel.process, provisioner.ForkedKernel)
+    kernel.process.wait()
+    other = ["/bin/echo", *provisioner.LAUNCHER]
+    asyncio.run(kernel.launch_kernel(other, **arguments))
+    assert not isinstance(kernel.process, provisioner.ForkedKernel)
+    kernel.process.wait()
 
 
 def test_all_that_is_preloaded_can_be_imported():

@@ -103,6 +103,7 @@ def test_a_sweep_goes_on_with_what_is_missing(place):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("top_k:", "output_dir: [a, b]\n  top_k:", "chosen by the sweep"),
         ("top_k:", "topk:", "topk is no parameter of 01_next_token"),
         ("[3, 5]", "[3, -5]", "top_k is -5"),
         ("[3, 5]", "[]", "no combination"),
@@ -118,7 +119,45 @@ def test_a_wrong_sweep_ends_before_any_kernel(place, old, new, message):
     assert not (place / "outputs").exists()
 
 
-def test_the_output_of_one_is_the_input_of_the_other(place):
+def test_similar_values_have_folders_of_their_own(place):
+    prompts = ["Is it good?", "Is it good!", "good " * 100, "1e-5"]
+    content = sweep.Sweep(
+        notebooks=["01"], grid={"prompt": prompts}, metric="x"
+    )
+    combinations = sweep.plan(content, place / "outputs/sweeps/x")
+    names = [task.output.parent.name for [task] in combinations]
+    assert len({name.lower() for name in names}) == 4
+    assert max(map(len, names)) < 100 and names[-1] == "prompt=1e-5"
+
+
+def test_a_small_number_is_a_number(place):
+    path = place / "lr.yaml"
+    path.write_text("notebooks: ['05']\nmetric: a\ngrid: {seed: [1e-5]}")
+    assert sweep.read(path).grid == {"seed": [1e-5]}
+    path.write_bytes("notebooks: ['é']".encode("latin-1"))
+    with pytest.raises(UserError, match="lr.yaml is not YAML"):
+        sweep.read(path)
+
+
+def test_what_did_not_finish_has_no_figures(place):
+    (place / "some.yaml").write_text(SWEEP.replace("9.0", "2.0"))
+    arguments = ["sweep", "--plain-kernels", str(place / "some.yaml")]
+    assert command(*arguments).returncode == 0
+    path = place / "params" / "offline" / f"{NAME}.yaml"
+    path.write_text(path.read_text().replace("num_steps: 8", "num_steps: 9"))
+    content = sweep.read(place / "some.yaml")
+    combinations = sweep.plan(content, sweep.folder_of(place / "some.yaml"))
+    table = sweep.tabulate(content, combinations)
+    assert set(table["status"]) == {"outdated"}
+    assert "best_probability" not in table
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/", "./{}"])
+def test_the_output_of_one_is_the_input_of_the_other(place, form):
+    path = place / "params" / "offline" / "05_bert_fine_tuning.yaml"
+    folder = "outputs/offline/04_amazon_preprocessing"
+    written = path.read_text().replace(folder, form.format(folder))
+    path.write_text(written)
     content = sweep.Sweep(
         notebooks=["04", "05"], grid={"seed": [1, 2]}, metric="macro_f1"
     )

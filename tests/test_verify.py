@@ -47,6 +47,13 @@ def verdicts(outputs, notebook):
     }
 
 
+def test_a_failed_run_is_not_compared(outputs):
+    path = outputs / "offline" / NAME / "run.json"
+    path.write_text('{"status": "failed"}')
+    done = command("verify", "--no-run", "01")
+    assert done.returncode == 1 and "tells of no finished run" in done.stderr
+
+
 def test_the_reference_is_the_same_as_itself(outputs):
     for name in SCHEMAS:
         found = verify.compare(

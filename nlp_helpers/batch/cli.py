@@ -38,6 +38,7 @@ FORCE = click.option(
 )
 JOBS = click.option(
     "--jobs",
+    type=click.IntRange(min=0),
     default=0,
     help="Notebooks side by side at most; default one for each core.",
 )
@@ -204,12 +205,14 @@ def params(notebook: str) -> None:
 )
 @click.option(
     "--cores",
+    type=click.IntRange(min=1),
     default=1,
     show_default=True,
     help="With ray: processors for each combination.",
 )
 @click.option(
     "--gpus",
+    type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
     help="With ray: GPUs for each combination.",
@@ -245,8 +248,9 @@ def sweep(
         _run_and_report(run, force, jobs, here)
     finally:
         table = sweeps.tabulate(content, combinations)
-        for path in sweeps.write(content, table, folder):
-            click.echo(f"wrote {paths.shown(path)}")
+        if (table["status"] == "finished").any():
+            for path in sweeps.write(content, table, folder):
+                click.echo(f"wrote {paths.shown(path)}")
 
 
 @commands.command()

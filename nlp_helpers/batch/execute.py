@@ -101,9 +101,12 @@ class Execution:
             if hidden.exists():
                 notebook = nbformat.read(hidden, as_version=4)
                 found["cells"] = client.cell_seconds(notebook)
-                problem = _save(notebook, hidden, self.output) or problem
+                saved = _save(notebook, hidden, self.output)
+                problem = problem or saved
             problem = problem or self._missing()
-            if not problem:
+            if problem:
+                problem, _ = secrets.remove(problem)
+            else:
                 found["artifacts"] = record.artifacts(self.output)
         finally:
             hidden.unlink(missing_ok=True)
@@ -223,8 +226,8 @@ def _save(
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell["id"] = "injected-parameters"
-    text, found = secrets.remove(nbformat.writes(notebook))
-    hidden.write_text(text + "\n", encoding="utf-8")
+    found = sorted(set(secrets.remove_from(notebook)))
+    nbformat.write(notebook, hidden)
     hidden.replace(output)
     if found:
         return f": its outputs held {', '.join(found)}; removed from the copy"

@@ -114,15 +114,25 @@ class Runner:
         return min(stage.cores, self.cores)
 
     def _run_one(self, task: Task) -> Result:
+        """Run a notebook; return also what went wrong."""
+        try:
+            return self._run_or_skip(task)
+        except UserError as error:
+            problem = str(error)
+        except OSError as error:
+            if error.errno not in REMEDIES:
+                raise
+            problem = f"{task.output.name}: {explain(error)}"
+        return Result(task.label, "failed", task.output, problem=problem)
+
+    def _run_or_skip(self, task: Task) -> Result:
         """Run a notebook, unless what it would write is there."""
         name, stage = task.label, self.stages[task.notebook]
-        described = record.describe(
-            task.notebook, task.profile, stage, task.values
-        )
-        folder = task.output.with_suffix("")
+        described = record.describe(task, stage)
+        metrics = task.output.with_suffix("") / "metrics.json"
         if not self.force and is_current(task.output, described["key"]):
-            metrics = files.read_json(folder / "metrics.json")
-            return Result(name, "unchanged", task.output, 0.0, metrics)
+            found = files.read_json(metrics)
+            return Result(name, "unchanged", task.output, 0.0, found)
         execution = execute.Execution(
             paths.project_root() / "notebooks" / f"{task.notebook}.ipynb",
             task.output,
@@ -138,18 +148,11 @@ class Runner:
         self.on_event(name, "running")
         try:
             seconds = execution.run()
-        except (UserError, OSError) as error:
-            problem = str(error)
-            if isinstance(error, OSError):
-                if error.errno not in REMEDIES:
-                    raise
-                problem = f"{task.output.name}: {explain(error)}"
-            return Result(name, "failed", task.output, problem=problem)
         finally:
             with self.guard:
                 del self.active[name]
-        metrics = files.read_json(folder / "metrics.json")
-        return Result(name, "done", task.output, seconds, metrics)
+        found = files.read_json(metrics)
+        return Result(name, "done", task.output, seconds, found)
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

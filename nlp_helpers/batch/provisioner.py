@@ -32,10 +32,14 @@ class PreloadedProvisioner(LocalProvisioner):
         self, cmd: list[str], **kwargs: Any
     ) -> KernelConnectionInfo:
         """Launch a kernel."""
-        if cmd[1:3] != LAUNCHER or not preload.available():
+        python, *rest = cmd
+        while rest and rest[0].startswith("-X"):
+            rest = rest[1:]  # `ipykernel install` writes -Xfrozen_modules=off
+        ours = python == sys.executable and rest[:2] == LAUNCHER
+        if not ours or not preload.available():
             return await super().launch_kernel(cmd, **kwargs)
         folder = str(kwargs.get("cwd") or os.getcwd())
-        arguments = (cmd[3:], dict(kwargs["env"]), folder)
+        arguments = (rest[2:], dict(kwargs["env"]), folder)
         process = preload.fork(_run_kernel, arguments)
         self.process, self.pid = ForkedKernel(process), process.pid
         self.cwd = folder

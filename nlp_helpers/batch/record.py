@@ -17,9 +17,10 @@ import psutil
 
 from nlp_helpers import files, model_registry, paths
 from nlp_helpers.batch.stages import Stage
+from nlp_helpers.batch.tasks import Task
+from nlp_helpers.errors import UserError
 
 PACKAGE = Path(model_registry.__file__).parent
-OWN_FILES = ("run.json", ".lock")  # of the runner, in a run's folder
 HANDED_ON = ("splits", "shards")  # what a notebook leaves for another
 
 
@@ -86,20 +87,22 @@ def _alive(content: Mapping[str, Any]) -> bool:
     return abs(created - content["pid_created"]) < 1
 
 
-def describe(
-    notebook: str, profile: str, stage: Stage, given: Mapping[str, Any]
-) -> dict[str, Any]:
+def describe(task: Task, stage: Stage) -> dict[str, Any]:
     """Return all that decides what a run of a notebook writes, hashed.
 
     `key` is one hash of all of it: two runs with the same key on the same
     machine write the same.
+
+    Raises:
+        UserError: there is no such notebook.
     """
-    root = paths.project_root()
+    notebook, given = task.notebook, task.values
+    source = paths.project_root() / "notebooks" / f"{notebook}.ipynb"
+    if not source.is_file():
+        raise UserError(f"there is no {source}; restore it")
     decides = {
         "parameters": dict(given),
-        "notebook_sha256": files.sha256(
-            root / "notebooks" / f"{notebook}.ipynb"
-        ),
+        "notebook_sha256": files.sha256(source),
         "code_sha256": _hash_code(),
         "inputs": {
             name: _hash_handed_on(paths.resolve(given[name]))
@@ -114,7 +117,8 @@ def describe(
         "processors": os.cpu_count(),
     }
     key = _hash(json.dumps(decides, sort_keys=True))
-    return {"notebook": notebook, "profile": profile, "key": key} | decides
+    named = {"notebook": notebook, "profile": task.profile, "key": key}
+    return named | decides
 
 
 def environment() -> dict[str, Any]:
@@ -184,13 +188,24 @@ def _describe_folder(name: str) -> str | None:
 
 
 def artifacts(output: Path) -> dict[str, str]:
-    """Hash an executed notebook and every file in its folder."""
+    """Hash an executed notebook and the results in its folder.
+
+    Results are all but run.json and what `housekeeping.clean` may remove:
+    hidden files and folders, and checkpoints.
+    """
     folder = output.with_suffix("")
-    found = [path for path in folder.rglob("*") if path.is_file()]
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).parts for path in found]
+    results = [
+        path
+        for path, parts in zip(found, names, strict=True)
+        if parts != ("run.json",)
+        and "checkpoints" not in parts
+        and not any(part.startswith(".") for part in parts)
+    ]
     return {
         path.relative_to(output.parent).as_posix(): files.sha256(path)
-        for path in [output, *sorted(found)]
-        if path.parent != folder or path.name not in OWN_FILES
+        for path in [output, *results]
     }
 
 

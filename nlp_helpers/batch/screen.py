@@ -12,6 +12,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Column, Table
+from rich.text import Text
 
 from nlp_helpers import paths
 from nlp_helpers.batch.tasks import Result
@@ -118,9 +119,7 @@ def comparison(differences: Iterable[Difference]) -> Table:
         if one.verdict != SAME:
             table.add_row(
                 one.notebook[:2],
-                one.place,
-                one.expected,
-                one.found,
+                *map(Text, (one.place, one.expected, one.found)),
                 f"[{COLOURS[one.verdict]}]{one.verdict}[/]",
             )
     return table
@@ -155,6 +154,6 @@ def runs(found: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
             content["status"],
             content.get("started", ""),
             str(content.get("seconds", "")),
-            content.get("error") or "",
+            Text(content.get("error") or ""),  # it may hold brackets
         )
     return table

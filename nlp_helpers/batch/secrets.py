@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from nlp_helpers.parameters import SECRET_NAME
 
@@ -14,7 +15,8 @@ FORMS = {
     "an AWS access key": r"\bAKIA[0-9A-Z]{16}\b",
     "an API key": r"\bsk-[A-Za-z0-9_-]{20,}",
     "a Slack token": r"\bxox[abpr]-[A-Za-z0-9-]{10,}",
-    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"([\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?",
 }
 
 
@@ -44,3 +46,16 @@ def remove(text: str) -> tuple[str, list[str]]:
             text = text.replace(value, "[removed]")
             found.append(kind)
     return text, found
+
+
+def remove_from(node: Any) -> list[str]:
+    """Replace secrets in every text of a notebook; return what they were."""
+    found = []
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for place, value in list(items):
+        if isinstance(value, str):
+            node[place], kinds = remove(value)
+            found += kinds
+        elif isinstance(value, dict | list):
+            found += remove_from(value)
+    return found

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from nlp_helpers import paths
+from nlp_helpers.errors import UserError
 
 
 class Stage(BaseModel):
@@ -38,6 +39,8 @@ class Stage(BaseModel):
             metrics = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             return f"{paths.shown(path)} is not JSON: {error}"
+        if not isinstance(metrics, dict):
+            return f"{paths.shown(path)} must hold names and values"
         for name, (low, high) in self.bounds.items():
             value = metrics.get(name)
             if not isinstance(value, int | float) or not low <= value <= high:
@@ -63,16 +66,22 @@ def dependencies(
     Args:
         stages: of all notebooks.
         tasks: label -> task, with `notebook` and `values`.
+
+    Raises:
+        UserError: one reads what it is to write.
     """
     outputs = {
         paths.resolve(task.values["output_dir"]): label
         for label, task in tasks.items()
     }
-    return {
-        label: {
-            outputs[folder]
-            for key in stages[task.notebook].inputs
-            if (folder := paths.resolve(task.values[key])) in outputs
-        }
-        for label, task in tasks.items()
-    }
+    needs: dict[str, set[str]] = {label: set() for label in tasks}
+    for label, task in tasks.items():
+        for key in stages[task.notebook].inputs:
+            needed = outputs.get(paths.resolve(task.values[key]))
+            if needed == label:
+                raise UserError(
+                    f"{label}: {key} and output_dir are one folder; {key} is"
+                    " that of another notebook"
+                )
+            needs[label] |= {needed} - {None}
+    return needs

@@ -3,8 +3,8 @@
 params/sweeps/ has examples, with every key explained.
 """
 
+import hashlib
 import itertools
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nlp_helpers import engine, files, parameters, paths, plots
-from nlp_helpers.batch import record
+from nlp_helpers.batch import record, stages
 from nlp_helpers.batch.tasks import Result, Task
 from nlp_helpers.batch.tasks import plan as plan_notebooks
 from nlp_helpers.errors import UserError
+
+LONGEST_NAME = 80  # characters of a combination's folder
 
 
 class Sweep(BaseModel):
@@ -40,17 +41,14 @@ def read(path: Path) -> Sweep:
         UserError: it is missing, not YAML, or does not fit.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Sweep(**content)
+        content = parameters.read_yaml(path)
+        return Sweep.model_validate(content)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, TypeError) as error:
-        place = " ".join(str(error).split())
-        raise UserError(f"{path} is not YAML of a sweep: {place}") from error
     except ValidationError as error:
         [first, *_] = error.errors()
-        name = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {name}: {first['msg'].lower()}") from error
+        place = "".join(f"{part}: " for part in first["loc"])
+        raise UserError(f"{path}: {place}{first['msg'].lower()}") from error
 
 
 def plan(sweep: Sweep, folder: Path) -> list[list[Task]]:
@@ -65,6 +63,8 @@ def plan(sweep: Sweep, folder: Path) -> list[list[Task]]:
         if not any(name in task.values for task in base):
             names = ", ".join(task.notebook for task in base)
             raise UserError(f"grid: {name} is no parameter of {names}")
+    if "output_dir" in sweep.grid:
+        raise UserError("grid: output_dir is chosen by the sweep")
     combinations = list(itertools.product(*sweep.grid.values()))
     if not combinations:
         raise UserError("grid: a list is empty, so there is no combination")
@@ -79,21 +79,32 @@ def _combination(
 ) -> list[Task]:
     """Return the tasks of one combination, in a folder of its own."""
     variant = ",".join(f"{name}={value}" for name, value in chosen.items())
-    place = folder / re.sub(r"[^\w=,.-]", "_", variant)
+    place = folder / _folder_name(variant)
     moved = {
-        task.values["output_dir"]: str(place / task.notebook) for task in base
+        paths.resolve(task.values["output_dir"]): str(place / task.notebook)
+        for task in base
     }
+    needs = stages.read()
     tasks = []
     for task in base:
-        values = {
-            name: moved.get(value, value) if isinstance(value, str) else value
-            for name, value in task.values.items()
-        }
+        values = dict(task.values)
+        for name in ("output_dir", *needs[task.notebook].inputs):
+            there = paths.resolve(values[name])
+            values[name] = moved.get(there, values[name])
         values |= {n: v for n, v in chosen.items() if n in values}
         parameters.validate(task.notebook, values, f"{variant} of the sweep")
         output = place / f"{task.notebook}.ipynb"
         tasks.append(Task(task.notebook, values, output, "sweep", variant))
     return tasks
+
+
+def _folder_name(variant: str) -> str:
+    """Return a name that is short, fit for a path, and no other variant's."""
+    name = re.sub(r"[^\w=,.-]", "_", variant)
+    if name == variant and len(name) <= LONGEST_NAME:
+        return name
+    code = hashlib.sha256(variant.encode()).hexdigest()[:8]
+    return f"{name[:LONGEST_NAME]}-{code}"
 
 
 def run_on_ray(
@@ -133,16 +144,26 @@ def tabulate(sweep: Sweep, combinations: list[list[Task]]) -> pd.DataFrame:
     rows = []
     for tasks in combinations:
         row = {name: _value(tasks, name) for name in sweep.grid}
-        seconds = 0.0
-        for task in tasks:
-            folder = task.output.with_suffix("")
-            found = record.read(folder / "run.json") or {"status": "missing"}
-            row["status"] = found["status"]
-            seconds += found.get("seconds", 0.0)
-            if (folder / "metrics.json").is_file():
-                row |= json.loads((folder / "metrics.json").read_text())
+        found = [_state(task) for task in tasks]
+        unfinished = [status for status, _ in found if status != "finished"]
+        row["status"] = unfinished[0] if unfinished else "finished"
+        seconds = sum(content.get("seconds", 0.0) for _, content in found)
+        if not unfinished:
+            for task in tasks:
+                path = task.output.with_suffix("") / "metrics.json"
+                row |= files.read_json(path)
         rows.append(row | {"seconds": round(seconds, 1)})
     return pd.DataFrame(rows)
+
+
+def _state(task: Task) -> tuple[str, dict[str, Any]]:
+    """Return the status of a run, `outdated` if it was of other values."""
+    path = task.output.with_suffix("") / "run.json"
+    found = record.read(path) or {"status": "missing"}
+    described = record.describe(task, stages.read()[task.notebook])
+    if found["status"] == "finished" and found["key"] != described["key"]:
+        return "outdated", found
+    return found["status"], found
 
 
 def _value(tasks: list[Task], name: str) -> Any:
@@ -154,11 +175,14 @@ def write(sweep: Sweep, table: pd.DataFrame, folder: Path) -> list[Path]:
     """Write sweep.csv, sweep.md and sweep.png.
 
     Raises:
-        UserError: no run has the metric.
+        UserError: no run has the metric, or it is no number.
     """
-    if sweep.metric not in table:
-        known = ", ".join(table.select_dtypes("number").columns)
-        raise UserError(f"metric: no run wrote {sweep.metric}; known: {known}")
+    numbers = table.select_dtypes("number").columns.difference(sweep.grid)
+    if sweep.metric not in numbers:
+        raise UserError(
+            f"metric: no run wrote a number {sweep.metric}; known:"
+            f" {', '.join(numbers)}"
+        )
     written = [folder / f"sweep.{kind}" for kind in ("csv", "md", "png")]
     files.write_text(written[0], table.to_csv(index=False))
     shown = [*sweep.grid, sweep.metric, "seconds", "status"]

@@ -68,23 +68,35 @@ def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
             been started then.
     """
     root = paths.project_root()
-    folder = root / "params" / profile
-    if not folder.parent.is_dir():
+    folder = root / "params"
+    if not folder.is_dir():
         raise UserError(
             f"{root} has no folder params; run this in the project folder, or"
             f" set {paths.ROOT_VARIABLE} to it"
         )
-    if not folder.is_dir():
-        profiles = sorted(path.name for path in folder.parent.glob("*/"))
+    profiles = {path.name for path in folder.glob("*/")} - {"sweeps"}
+    if profile not in profiles:
         raise UserError(
-            f"there is no profile {profile!r}; known: {', '.join(profiles)}"
+            f"there is no profile {profile!r}; known:"
+            f" {', '.join(sorted(profiles))}"
         )
-    return [
-        Task(
-            name,
-            parameters.read_file(name, folder / f"{name}.yaml"),
-            root / "outputs" / profile / f"{name}.ipynb",
-            profile,
+    return [_plan_one(root, profile, name) for name in select(numbers)]
+
+
+def _plan_one(root: Path, profile: str, name: str) -> Task:
+    """Read the parameters of a notebook.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    path = root / "params" / profile / f"{name}.yaml"
+    values = parameters.read_file(name, path)
+    output = root / "outputs" / profile / f"{name}.ipynb"
+    folder = output.with_suffix("")
+    if paths.resolve(values["output_dir"]).resolve() != folder.resolve():
+        # Lock, record and clean-up are in the one, the results in the other.
+        raise UserError(
+            f"{path}: output_dir is {values['output_dir']}; a run of this"
+            f" profile writes to {paths.shown(folder)}: set it to that"
         )
-        for name in select(numbers)
-    ]
+    return Task(name, values, output, profile)

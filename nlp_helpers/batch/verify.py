@@ -1,6 +1,5 @@
 """Compare a run with the reference: values, not bytes."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -60,8 +59,14 @@ def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
                     f"there is no {paths.shown(folder / part)}; run `python -m"
                     f" nlp_helpers run {notebook[:2]}` first"
                 )
+    content = record.read(found / notebook / "run.json") or {}
+    if content.get("status") != "finished":
+        raise UserError(
+            f"{paths.shown(found / notebook)} tells of no finished run; run"
+            f" `python -m nlp_helpers run {notebook[:2]}` first"
+        )
     metrics = [
-        json.loads((folder / notebook / "metrics.json").read_text())
+        files.read_json(folder / notebook / "metrics.json")
         for folder in (reference, found)
     ]
     notebooks = [
