@@ -310,18 +310,17 @@ def test_secrets_are_neither_taken_nor_kept(place, monkeypatch):
 
 
 def test_what_a_kernel_started_ends_with_it(place):
-    started = "import subprocess; sleeper = subprocess.Popen(['sleep', '77'])"
     write_notebook(
         place / "notebooks" / f"{NAME}.ipynb",
-        started,
-        "import os, signal, time; time.sleep(1); os.kill(os.getpid(), 9)",
+        "import os, signal, subprocess, time, pathlib",
+        "sleeper = subprocess.Popen(['sleep', '60'])",
+        f"pathlib.Path({str(place)!r}, 'pid').write_text(str(sleeper.pid))",
+        "time.sleep(1); os.kill(os.getpid(), signal.SIGKILL)",
     )
     assert "SIGKILL" in run_once(place).problem
+    pid = int((place / "pid").read_text())
     deadline = time.monotonic() + 5
-    while any(
-        process.info["cmdline"] == ["sleep", "77"]
-        for process in psutil.process_iter(["cmdline"])
-    ):
+    while psutil.pid_exists(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
