@@ -115,7 +115,7 @@ def test_a_wrong_sweep_ends_before_any_kernel(place, old, new, message):
     (place / "some.yaml").write_text(SWEEP.replace(old, new))
     done = command("sweep", str(place / "some.yaml"))
     assert done.returncode == 1
-    assert message in done.stderr
+    assert message in done.stderr and "some.yaml: " in done.stderr
     assert not (place / "outputs").exists()
 
 

@@ -236,7 +236,10 @@ def sweep(
 
     content = sweeps.read(file)
     folder = sweeps.folder_of(file)
-    combinations = sweeps.plan(content, folder)
+    try:
+        combinations = sweeps.plan(content, folder)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
 
     def run(runner: "Runner") -> "Iterable[Result]":
         if engine == "ray":
