@@ -5,6 +5,7 @@ import shutil
 import pytest
 from test_batch import NAME, command, write_notebook
 
+from nlp_helpers import engine
 from nlp_helpers.batch import sweep
 from nlp_helpers.errors import UserError
 
@@ -68,7 +69,9 @@ if not mark.exists():
 """
 
 
-def test_ray_runs_every_combination_though_each_is_killed_once(place, cluster):
+def test_ray_runs_every_combination_though_each_is_killed_once(
+    place, cluster, capsys
+):
     notebook = place / "notebooks" / f"{NAME}.ipynb"
     write_notebook(notebook, WRITE + KILL_THE_RUNNER_ONCE)
     (place / "some.yaml").write_text(SWEEP.replace("9.0", "2.0"))
@@ -82,6 +85,16 @@ def test_ray_runs_every_combination_though_each_is_killed_once(place, cluster):
         assert json.loads(path.read_text())["status"] == "finished"
     assert "| 5 | 2 | 0.05 |" in (folder / "sweep.md").read_text()
     assert command(*arguments).stdout.count(": unchanged") == 4
+    with pytest.raises(UserError) as found:
+        list(engine.run(sweep.read, [(place / "nothing.yaml",)], "ray"))
+    assert len(str(found.value).splitlines()) == 1
+    import ray
+
+    capsys.readouterr()
+    for cores in (1, 1000):
+        engine._warn_of_waiting(ray.nodes(), {"num_cpus": cores})
+    [line] = capsys.readouterr().err.splitlines()
+    assert "no machine of the Ray cluster has 1000 CPU" in line
 
 
 def test_a_sweep_goes_on_with_what_is_missing(place):
@@ -115,7 +128,7 @@ def test_a_wrong_sweep_ends_before_any_kernel(place, old, new, message):
     (place / "some.yaml").write_text(SWEEP.replace(old, new))
     done = command("sweep", str(place / "some.yaml"))
     assert done.returncode == 1
-    assert message in done.stderr and "some.yaml: " in done.stderr
+    assert message in done.stderr and "some.yaml" in done.stderr
     assert not (place / "outputs").exists()
 
 
