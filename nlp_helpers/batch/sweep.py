@@ -21,6 +21,8 @@ from nlp_helpers.batch.tasks import plan as plan_notebooks
 from nlp_helpers.errors import UserError
 
 LONGEST_NAME = 80  # characters of a combination's folder
+# Entries of a record.
+MADE_OF = ("parameters", "notebook_sha256", "code_sha256", "inputs", "model")
 
 
 class Sweep(BaseModel):
@@ -157,11 +159,15 @@ def tabulate(sweep: Sweep, combinations: list[list[Task]]) -> pd.DataFrame:
 
 
 def _state(task: Task) -> tuple[str, dict[str, Any]]:
-    """Return the status of a run, `outdated` if it was of other values."""
+    """Return status and record; `outdated` if anything it is of has changed.
+
+    Python and packages are left out: other machines may have run it.
+    """
     path = task.output.with_suffix("") / "run.json"
     found = record.read(path) or {"status": "missing"}
     described = record.describe(task, stages.read()[task.notebook])
-    if found["status"] == "finished" and found["key"] != described["key"]:
+    changed = any(found.get(name) != described[name] for name in MADE_OF)
+    if found["status"] == "finished" and changed:
         return "outdated", found
     return found["status"], found
 
