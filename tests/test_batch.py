@@ -26,6 +26,13 @@ metrics = {"best_probability": 0.25, "tokens_in_nucleus": 7}
 files.write_json(folder / "metrics.json", metrics)
 """
 BREAK_METRICS = "metrics); files.write_text(folder / 'metrics.json', '{')"
+PRINT_NOW_AND_THEN = """\
+import random, sys, time
+for _ in range(4):
+    print("line")
+    sys.stdout.flush()
+    time.sleep(random.uniform(0, 0.3))
+"""
 
 
 def command(*arguments):
@@ -93,11 +100,15 @@ def test_a_run_leaves_notebook_metrics_and_record(run, root):
 
 
 def test_two_runs_write_the_same_bytes(run, root):
-    run(WRITE_METRICS)
+    cells = WRITE_METRICS, "object()", PRINT_NOW_AND_THEN
+    run(*cells)
     first = output_text(root)
-    done = run(WRITE_METRICS, arguments=("01", "--force"))
+    done = run(*cells, arguments=("01", "--force"))
     assert f"{NAME}: done" in done.stdout
     assert output_text(root) == first
+    assert "<object>" in first
+    [shown] = json.loads(first)["cells"][-1]["outputs"]
+    assert len(shown["text"]) == 4
 
 
 def test_what_is_there_is_not_made_again(run, root):

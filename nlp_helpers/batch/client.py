@@ -153,6 +153,8 @@ class WatchedEngine(NBClientEngine):
             kernel_manager_class=QuietKernelManager,
             startup_timeout=start_timeout,
             watch=watch,
+            # Where one printed text ends and the next begins is chance.
+            coalesce_streams=True,
             config=others.get("config"),
             resources={"metadata": {"path": folder}},
         )

@@ -23,6 +23,7 @@ from nlp_helpers.batch import client, preload, record, secrets, watch
 from nlp_helpers.batch.stages import Stage
 from nlp_helpers.errors import UserError
 
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")  # of an object's repr
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -214,8 +215,8 @@ def _save(
 ) -> str | None:
     """Write the executed notebook, repeatable and without secrets.
 
-    Clock times and random ids are removed, so that equal runs are equal
-    files; run.json has the seconds.
+    Clock times, random ids and addresses are removed, so that equal runs are
+    equal files; run.json has the seconds.
 
     Returns:
         What was wrong with it, or None.
@@ -226,6 +227,10 @@ def _save(
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell["id"] = "injected-parameters"
+        for shown in cell.get("outputs", []):
+            data = shown.get("data", {})
+            if "text/plain" in data:
+                data["text/plain"] = ADDRESS.sub(">", data["text/plain"])
     found = sorted(set(secrets.remove_from(notebook)))
     nbformat.write(notebook, hidden)
     hidden.replace(output)
