@@ -100,7 +100,8 @@ def test_a_run_leaves_notebook_metrics_and_record(run, root):
 
 
 def test_two_runs_write_the_same_bytes(run, root):
-    cells = WRITE_METRICS, "object()", PRINT_NOW_AND_THEN
+    widget = "import ipywidgets; bar = ipywidgets.IntProgress()"
+    cells = WRITE_METRICS, widget, "object()", PRINT_NOW_AND_THEN
     run(*cells)
     first = output_text(root)
     done = run(*cells, arguments=("01", "--force"))

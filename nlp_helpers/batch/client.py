@@ -155,6 +155,7 @@ class WatchedEngine(NBClientEngine):
             watch=watch,
             # Where one printed text ends and the next begins is chance.
             coalesce_streams=True,
+            store_widget_state=False,  # it has random ids
             config=others.get("config"),
             resources={"metadata": {"path": folder}},
         )
