@@ -153,8 +153,6 @@ class WatchedEngine(NBClientEngine):
             kernel_manager_class=QuietKernelManager,
             startup_timeout=start_timeout,
             watch=watch,
-            # Where one printed text ends and the next begins is chance.
-            coalesce_streams=True,
             store_widget_state=False,  # it has random ids
             config=others.get("config"),
             resources={"metadata": {"path": folder}},

@@ -1,6 +1,5 @@
 """Run notebooks: in order, side by side, and only those that must run."""
 
-import os
 import shutil
 import signal
 import threading
@@ -42,12 +41,12 @@ class Runner:
             force: run also what would write what is there already.
             jobs: notebooks side by side at most; 0 is one for each core.
             preloaded: fork kernels from a process with all imports done.
-            cores: processors to work with; 0 is all of this machine.
+            cores: processors to work with; 0 is all this process may use.
             on_event: called with a notebook and what happens to it.
         """
         self.force, self.preloaded = force, preloaded
         self.on_event = on_event
-        self.cores = cores or os.cpu_count() or 1
+        self.cores = cores or record.processors()
         self.jobs = jobs or self.cores
         self.stages = stages.read()
         self.active: dict[str, execute.Execution] = {}

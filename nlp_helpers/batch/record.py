@@ -114,11 +114,21 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages_sha256": _hash(json.dumps(_packages())),
         "platform": platform.platform(),
-        "processors": os.cpu_count(),
+        "processors": processors(),
     }
     key = _hash(json.dumps(decides, sort_keys=True))
     named = {"notebook": notebook, "profile": task.profile, "key": key}
     return named | decides
+
+
+def processors() -> int:
+    """Return how many processors this process may use.
+
+    A cluster's scheduler often gives a process a few of a machine's.
+    """
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def environment() -> dict[str, Any]:
