@@ -93,7 +93,7 @@ def _run_in_processes(
                 continue
             finally:
                 pool.shutdown(cancel_futures=True)
-    raise _killed_too_often(len(undone))
+    raise _killed_too_often(len(undone), "take fewer num_workers")
 
 
 def _run_on_ray(
@@ -138,8 +138,12 @@ def _run_on_ray(
             if isinstance(error.cause, UserError):
                 raise error.cause from None  # without the worker's traceback
             raise
-        except ray.exceptions.WorkerCrashedError as error:
-            raise _killed_too_often(len(waiting)) from error
+        except (
+            ray.exceptions.WorkerCrashedError,
+            ray.exceptions.OutOfMemoryError,
+        ) as error:
+            remedy = "set more processors aside for each task"
+            raise _killed_too_often(len(waiting), remedy) from error
         yield waiting.pop(done), result
 
 
@@ -162,10 +166,10 @@ def _warn_of_waiting(
         )
 
 
-def _killed_too_often(undone: int) -> UserError:
+def _killed_too_often(undone: int, remedy: str) -> UserError:
     """Return the error about workers that are killed again and again."""
     return UserError(
         f"worker processes were killed {MOST_ATTEMPTS} times, the last time"
-        f" with {undone} tasks undone; memory may have run out: take"
-        " fewer num_workers. What is done stays done"
+        f" with {undone} tasks undone; memory may have run out: {remedy}."
+        " What is done stays done"
     )

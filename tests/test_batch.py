@@ -126,9 +126,10 @@ def test_what_is_there_is_not_made_again(run, root):
 
 
 def test_the_record_says_what_ran_and_on_what(run, root):
-    run(
-        "import torch", "class run: device = 'cpu'; dtype = 'x'", WRITE_METRICS
-    )
+    chatter = "import threading, time\nclass run: device = 'cpu'; dtype = 'x'"
+    chatter += "\ndef chat():\n    while True: print('.'); time.sleep(0.001)"
+    chatter += "\nthreading.Thread(target=chat, daemon=True).start()"
+    run("import torch", chatter, WRITE_METRICS)
     found = record(root)
     assert found["status"] == "finished" and found["error"] is None
     assert found["seconds"] > 0 and found["pid"] and found["started"]

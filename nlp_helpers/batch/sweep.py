@@ -22,7 +22,14 @@ from nlp_helpers.errors import UserError
 
 LONGEST_NAME = 80  # characters of a combination's folder
 # Entries of a record.
-MADE_OF = ("parameters", "notebook_sha256", "code_sha256", "inputs", "model")
+MADE_OF = (
+    "parameters",
+    "notebook_sha256",
+    "code_sha256",
+    "inputs",
+    "model",
+    "reviews",
+)
 
 
 class Sweep(BaseModel):
