@@ -90,8 +90,8 @@ def tokenizer():
     return models.load_tokenizer("minilm-l6")
 
 
-def masker(tokenizer, share=0.3):
-    return examples.Masker(tokenizer, share)
+def masker(tokenizer, share=0.3, whole_word_share=1.0):
+    return examples.Masker(tokenizer, share, whole_word_share)
 
 
 def test_every_source_is_read(unpacked):
@@ -173,28 +173,37 @@ def test_prompts_take_turns_and_do_not_repeat_soon():
     assert len(set(prompts[:160])) == 160
 
 
-def test_whole_words_are_masked_and_labels_are_the_hidden_ids(tokenizer):
-    text = "the puppeteer photographed an unbelievably small marionette"
-    [example] = examples.encode_documents(tokenizer, [text], 64)
-    mask = masker(tokenizer)
+TEXT = "the puppeteer photographed an unbelievably small marionette"
+
+
+@pytest.mark.parametrize("whole_word_share", [0.0, 0.5, 1.0])
+def test_masks_hide_whole_words_or_single_tokens(tokenizer, whole_word_share):
+    [example] = examples.encode_documents(tokenizer, [TEXT], 64)
+    mask = masker(tokenizer, whole_word_share=whole_word_share)
     words = examples.number_words(
         example.input_ids, mask.is_continuation, mask.is_special
     )
+    num_tokens = (words >= 0).sum()
     assert len(set(words[words >= 0])) == 7
-    assert (words >= 0).sum() > 7  # some are split
+    assert num_tokens == 13  # some are split
     generator = np.random.default_rng(0)
-    outcomes = []
+    are_whole = []
     for _ in range(400):
         ids, labels = mask.mask(example, generator)
         hidden = labels != examples.IGNORED
         assert (labels[hidden] == example.input_ids[hidden]).all()
+        assert (ids[hidden] == tokenizer.mask_token_id).all()
         assert (ids[~hidden] == example.input_ids[~hidden]).all()
         assert not hidden[[0, -1]].any()
         chosen = set(words[hidden])
-        assert (hidden == np.isin(words, list(chosen))).all()
-        assert len(chosen) == 2  # 30 % of 7 words
-        outcomes += (ids[hidden] == tokenizer.mask_token_id).tolist()
-    assert np.mean(outcomes) == pytest.approx(0.8, abs=0.04)
+        whole = (hidden == np.isin(words, list(chosen))).all()
+        # 30 % of 7 words or of 13 tokens; four tokens can make whole words
+        assert hidden.sum() == 4 or (whole and len(chosen) == 2)
+        are_whole.append(whole)
+    if whole_word_share == 1:
+        assert all(are_whole)
+    else:
+        assert np.mean(are_whole) == pytest.approx(whole_word_share, abs=0.1)
 
 
 def test_only_the_second_segment_of_a_pair_is_masked(tokenizer):
@@ -333,6 +342,37 @@ def test_a_killed_run_goes_on_and_ends_the_same(corpus, tmp_path, python):
     for name in ("adapter_model.safetensors", "output_bias.safetensors"):
         found = (broken / "weights" / name).read_bytes()
         assert (whole / "weights" / name).read_bytes() == found
+
+
+def test_a_run_starts_from_the_weights_of_another(corpus, tmp_path):
+    training.train(*corpus, tmp_path / "first", 14, 14, SMALL, "cpu")
+    first = tmp_path / "first" / "weights"
+    settings = replace(SMALL, start_from=str(first), learning_rate=1e-9)
+    training.train(*corpus, tmp_path / "next", 1, 1, settings, "cpu")
+    for name in (training.ADAPTERS, training.OUTPUT_BIAS):
+        before = load_file(first / name)
+        after = load_file(tmp_path / "next" / "weights" / name)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "half", "other rank", "encoder"])
+def test_what_cannot_be_started_from_is_refused(corpus, tmp_path, kind):
+    training.train(*corpus, tmp_path / "first", 1, 1, SMALL, "cpu")
+    folder = tmp_path / "first" / "weights"
+    settings = replace(SMALL, start_from=str(folder))
+    match kind:
+        case "nothing":
+            folder.rename(tmp_path / "elsewhere")
+        case "half":
+            content = (folder / training.ADAPTERS).read_bytes()
+            (folder / training.ADAPTERS).write_bytes(content[: 10**5])
+        case "other rank":
+            settings = replace(settings, rank=8)
+        case "encoder":
+            settings = replace(settings, train="encoder")
+    with pytest.raises(UserError, match="start-from|of this --rank"):
+        training.build_model(settings)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(corpus, tmp_path):

@@ -67,12 +67,23 @@ def collect(folder: Path, held_out: Path) -> None:
     default="adapters",
     help="What is trained; the head always is.",
 )
+@click.option(
+    "--start-from",
+    default="",
+    metavar="FOLDER",
+    help="Adapters and head of an earlier run, instead of new ones.",
+)
 @click.option("--rank", default=64, help="Rank of the adapters.")
 @click.option("--batch-rows", default=16, help="Rows of a step.")
 @click.option("--max-length", default=128, help="Tokens of a row.")
 @click.option("--learning-rate", default=1e-3, help="Highest of the run.")
 @click.option("--warmup-steps", default=200, help="Steps up to that rate.")
-@click.option("--mask-share", default=0.2, help="Share of words masked.")
+@click.option("--mask-share", default=0.2, help="Share that is masked.")
+@click.option(
+    "--whole-word-share",
+    default=0.5,
+    help="Share of the examples in which whole words are masked.",
+)
 @click.option("--seed", default=2018, help="Seeds every random choice.")
 @click.option("--device", default="auto", help="auto, cpu or cuda.")
 def train(

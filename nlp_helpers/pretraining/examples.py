@@ -1,8 +1,10 @@
-"""From text to masked batches: tokenise, pack without padding, mask words.
+"""From text to masked batches: tokenise, pack without padding, mask.
 
-The masks are BERT's (Devlin et al. 2019), on whole words: of the chosen ones
-80 % become [MASK], 10 % a random token, 10 % stay. They are drawn anew at
-every step (RoBERTa's dynamic masking, Liu et al. 2019).
+Every place that is to be predicted becomes [MASK]. BERT (Devlin et al. 2019)
+lets a fifth of them stay or puts random tokens there, for the sake of
+fine-tuning; for filling masks, and by Wettig et al. (2023) altogether, [MASK]
+alone is as good or better. The places are drawn anew at every step (RoBERTa's
+dynamic masking, Liu et al. 2019).
 """
 
 from collections.abc import Iterator
@@ -73,39 +75,50 @@ def number_words(
 
 
 class Masker:
-    """Chooses words to mask, with the vocabulary's properties at hand."""
+    """Chooses what to mask: whole words here, single tokens there.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, mask_share: float):
-        """Look up which ids go on with a word, are special, or are words."""
+    Whole words are the harder lesson: nothing of them is left to copy. But
+    a question may also hide a part of a word, which such a model never saw.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        mask_share: float,
+        whole_word_share: float,
+    ):
+        """Look up which ids go on with a word, and which are special.
+
+        Args:
+            tokenizer: of the model.
+            mask_share: share of an example's words (or tokens) to mask.
+            whole_word_share: share of the examples that hide whole words.
+        """
         tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         self.is_continuation = np.array([t.startswith("##") for t in tokens])
         self.is_special = np.zeros(len(tokens), bool)
         self.is_special[tokenizer.all_special_ids] = True
-        is_word = ~self.is_special & np.array(
-            ["[unused" not in token for token in tokens]
-        )
-        self.random_ids = np.flatnonzero(is_word)
         self.mask_token_id = tokenizer.mask_token_id
         self.mask_share = mask_share
+        self.whole_word_share = whole_word_share
 
     def mask(
         self, example: Example, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (input_ids, labels), both of shape (T,)."""
-        ids = example.input_ids.copy()
-        words = number_words(ids, self.is_continuation, self.is_special)
+        ids = example.input_ids
+        units = number_words(ids, self.is_continuation, self.is_special)
+        if generator.random() >= self.whole_word_share:
+            units = np.where(units >= 0, np.arange(len(ids)), -1)
         if example.second_start < len(ids):
-            words[: example.second_start] = -1
-        candidates = np.unique(words[words >= 0])
+            units[: example.second_start] = -1
+        candidates = np.unique(units[units >= 0])
         number = max(1, round(self.mask_share * len(candidates)))
-        chosen_words = generator.choice(candidates, number, replace=False)
-        chosen = np.isin(words, chosen_words)
+        chosen = np.isin(
+            units, generator.choice(candidates, number, replace=False)
+        )
         labels = np.where(chosen, ids, IGNORED)
-        draw = generator.random(len(ids))
-        ids[chosen & (draw < 0.8)] = self.mask_token_id
-        random_ids = generator.choice(self.random_ids, len(ids))
-        ids = np.where(chosen & (draw >= 0.9), random_ids, ids)
-        return ids, labels
+        return np.where(chosen, self.mask_token_id, ids), labels
 
 
 def plan_batches(

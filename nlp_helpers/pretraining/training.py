@@ -16,7 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import (
+    LoraConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import BertForMaskedLM
@@ -26,6 +32,8 @@ from nlp_helpers.errors import UserError
 from nlp_helpers.pretraining import examples, figures, texts
 
 BASE_MODEL = "minilm-l6"
+ADAPTERS = "adapter_model.safetensors"
+OUTPUT_BIAS = "output_bias.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,14 @@ class Settings:
     """What decides the weights, bit for bit on one machine."""
 
     train: str = "adapters"  # head, adapters or encoder
+    start_from: str = ""  # folder of adapters and head; else both are new
     rank: int = 64
     batch_rows: int = 16
     max_length: int = 128
     learning_rate: float = 1e-3
     warmup_steps: int = 200
     mask_share: float = 0.2
+    whole_word_share: float = 0.5
     seed: int = 2018
 
 
@@ -57,7 +67,8 @@ def build_model(settings: Settings) -> torch.nn.Module:
     """Load the encoder, draw a head, and say what is trained.
 
     Raises:
-        UserError: `settings.train` is none of head, adapters, encoder.
+        UserError: `settings.train` is none of head, adapters, encoder, or
+            the folder to start from holds no adapters of this rank.
     """
     torch.manual_seed(settings.seed)  # the head is drawn at random
     _, model = models.load(
@@ -69,7 +80,12 @@ def build_model(settings: Settings) -> torch.nn.Module:
     )
     models.tie_output_bias(model)
     if settings.train == "adapters":
-        return add_adapters(model, settings.rank)
+        adapted = add_adapters(model, settings.rank)
+        if settings.start_from:
+            load_adapters(adapted, Path(settings.start_from))
+        return adapted
+    if settings.start_from:
+        raise UserError("--start-from is for adapters; leave out --train")
     if settings.train not in ("head", "encoder"):
         raise UserError(
             f"train is {settings.train!r}; it can be head, adapters, encoder"
@@ -92,6 +108,32 @@ def add_adapters(model: BertForMaskedLM, rank: int) -> torch.nn.Module:
     adapted = get_peft_model(model, config)
     inner(adapted).cls.predictions.bias.requires_grad_(True)
     return adapted
+
+
+def load_adapters(model: torch.nn.Module, folder: Path) -> None:
+    """Put the adapters and the head that `save` wrote into `model`.
+
+    Raises:
+        UserError: the folder has none, or they are of another rank.
+    """
+    try:
+        adapters = load_file(folder / ADAPTERS)
+        bias = load_file(folder / OUTPUT_BIAS)["bias"]
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"--start-from {folder}: {error}") from error
+    wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if _shapes(adapters) != _shapes(wanted):
+        raise UserError(
+            f"{folder / ADAPTERS} has no adapters of this --rank and model"
+        )
+    adapters = {name: tensor.float() for name, tensor in adapters.items()}
+    set_peft_model_state_dict(model, adapters)
+    inner(model).cls.predictions.bias.data.copy_(bias)
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    """Return the shape of each tensor."""
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def inner(model: torch.nn.Module) -> BertForMaskedLM:
@@ -170,7 +212,9 @@ def train(
         f"{len(corpus):,} examples, {lengths.sum():,} tokens;"
         f" {sum(p.numel() for p in parameters.values()):,} trained parameters"
     )
-    masker = examples.Masker(tokenizer, settings.mask_share)
+    masker = examples.Masker(
+        tokenizer, settings.mask_share, settings.whole_word_share
+    )
     plan = examples.plan_batches(
         lengths, settings.batch_rows, settings.max_length, settings.seed
     )
@@ -244,8 +288,8 @@ def save(model: torch.nn.Module, folder: Path) -> None:
     model.peft_config["default"].base_model_name_or_path = BASE_MODEL
     # Looking for new words would ask the Hub about the base model.
     model.save_pretrained(folder, save_embedding_layers=False)
-    weights = folder / "adapter_model.safetensors"
+    weights = folder / ADAPTERS
     tensors = {name: t.half() for name, t in load_file(weights).items()}
     save_file(tensors, weights, metadata={"format": "pt"})
     bias = inner(model).cls.predictions.bias.detach().cpu().half()
-    save_file({"bias": bias}, folder / "output_bias.safetensors")
+    save_file({"bias": bias}, folder / OUTPUT_BIAS)
