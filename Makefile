@@ -4,6 +4,7 @@ PROFILE ?= offline
 NOTEBOOKS ?=
 PYTEST_ARGS ?=
 UV ?= uv
+START ?=
 
 PY := $(VENV)/bin/python
 # -q -q leaves errors alone: pip's warnings are about its own settings.
@@ -19,7 +20,7 @@ WANTS_CUDA = $(PY) -c "import importlib.metadata as m, re, sys; \
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE) NOTEBOOKS=$(or $(NOTEBOOKS),(all))"
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE) NOTEBOOKS=$(or $(NOTEBOOKS),(all)) START=$(or $(START),(none))"
 
 setup: $(VENV)/.ready ## install everything into VENV (once; again when the lock changes)
 	@echo "$(VENV) is ready"
@@ -45,11 +46,11 @@ lock: ## resolve the dependencies again (needs uv, and no VENV)
 	@command -v $(UV) >/dev/null || { echo "error: UV=$(UV) not found (pip install uv)" >&2; exit 1; }
 	UV="$(UV)" $(UV) run --no-project --with packaging requirements/compile.py
 
-train-mlm: $(VENV)/.ready ## train the masked-language-model head anew (hours; on Debian 12)
+train-mlm: $(VENV)/.ready ## train the masked-language-model head, anew or from START=FOLDER (hours; on Debian 12)
 	$(PY) -m nlp_helpers.pretraining fetch
 	$(PY) -m nlp_helpers.pretraining generate
 	$(PY) -m nlp_helpers.pretraining collect
-	$(PY) -m nlp_helpers.pretraining train
+	$(PY) -m nlp_helpers.pretraining train --start-from "$(START)"
 
 clean: ## remove all that runs and builds left behind (some of it: python -m nlp_helpers clean)
 	@[ ! -d outputs ] || find outputs -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +

@@ -29,7 +29,6 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
-from accelerate import Accelerator
 from datasets import Dataset
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch.utils.flop_counter import FlopCounterMode
@@ -204,7 +203,7 @@ def make_run(
     """Return this project's loop on a model."""
     settings = training.Settings(name, num_epochs=1, batch_size=batch_size)
     model = build_model(name, attention_probs_dropout_prob=0.0)
-    accelerator = Accelerator(cpu=device.type == "cpu")
+    accelerator = training.make_accelerator(device.type)
     return training.Run(
         accelerator, unpadded.UnpaddedClassifier(model), tokens, settings
     )
@@ -328,7 +327,7 @@ def train_project(
     """Train as notebook 05 does; return its answers, (N,)."""
     _, model = training.load_model(settings)
     run = training.Run(
-        Accelerator(cpu=device == "cpu"), model, tokens, settings
+        training.make_accelerator(device), model, tokens, settings
     )
     run.collect([run.take_step(step + 1) for step in range(run.num_steps)])
     return unpadded.predict_logits(model, new.input_ids).argmax(axis=1)
@@ -494,7 +493,9 @@ def cross_validate(
     return answers
 
 
-def compare_on_stars(folder: Path, device: str) -> dict[str, float]:
+def compare_on_stars(
+    folder: Path, device: str, num_epochs: int
+) -> dict[str, float]:
     """Compare with TF-IDF on the stars of real reviews, in five folds."""
     found = read_stars(folder)
     if not found:
@@ -507,7 +508,8 @@ def compare_on_stars(folder: Path, device: str) -> dict[str, float]:
             texts, tokens.labels
         )
     )
-    answers = cross_validate(texts, tokens, folds, notebook_settings(), device)
+    settings = replace(notebook_settings(), num_epochs=num_epochs)
+    answers = cross_validate(texts, tokens, folds, settings, device)
     scores = evaluation.compare(tokens.labels, answers)
     click.echo(f"stars of {len(found)} reviews\n{scores.round(3).to_string()}")
     gain = scores["macro_f1"]["project"] - scores["macro_f1"]["tfidf"]
@@ -524,6 +526,7 @@ PARTS = ("speed", "accuracy", "stars")
 @click.option("--model", default="bert-base", help="Of the speed part.")
 @click.option("--examples", default=64, help="Of the speed part.")
 @click.option("--rounds", default=3, help="Of the speed part.")
+@click.option("--num-epochs", default=2, help="Of the stars part.")
 @click.option("--device", default="auto", help="auto, cpu or cuda.")
 @click.option(
     "--reviews",
@@ -538,6 +541,7 @@ def main(
     model: str,
     examples: int,
     rounds: int,
+    num_epochs: int,
     device: str,
     folder: Path,
     json_path: str | None,
@@ -550,7 +554,7 @@ def main(
     if "accuracy" in parts:
         figures |= compare_accuracy(device)
     if "stars" in parts:
-        figures |= compare_on_stars(folder, device)
+        figures |= compare_on_stars(folder, device, num_epochs)
     for name, value in figures.items():
         click.echo(f"{name}: {value:.3f}")
     if json_path:

@@ -8,11 +8,13 @@ under a hidden name and renamed once: it is there whole, or not at all.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,7 +22,8 @@ from nlp_helpers import files
 from nlp_helpers.errors import UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-COPIES = 8  # of the parameters: two checkpoints of three, two models
+CHECKPOINTS = 2  # at a time: the newest, and the one that replaces it
+MODELS = 3  # the last, the best, and one that replaces it
 
 
 def save_model(
@@ -29,8 +32,11 @@ def save_model(
     """Write safetensors weights, config and tokenizer into `folder`.
 
     The folder opens with `models.load`, and with transformers alone.
+
+    Raises:
+        UserError: the disk is full, or cannot be written.
     """
-    with files.staged_folder(folder) as staging:
+    with writing(folder), files.staged_folder(folder) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
 
@@ -51,6 +57,9 @@ def save(
         optimizer: an AdamW of these parameters.
         state: what else is needed to go on, as plain JSON values; its
             `made_with` says which training this is.
+
+    Raises:
+        UserError: the disk is full.
     """
     tensors = {}
     for name, parameter in parameters.items():
@@ -62,7 +71,8 @@ def save(
         shutil.rmtree(half_written)  # by a process that was killed
     staging = folder / f".step-{step:08d}"
     staging.mkdir()
-    save_file(tensors, staging / "tensors.safetensors")
+    with writing(folder):
+        save_file(tensors, staging / "tensors.safetensors")
     content = {
         "step": step,
         "sha256": files.sha256(staging / "tensors.safetensors"),
@@ -107,23 +117,61 @@ def restore(
     return state
 
 
-def check_space(
-    folder: Path, parameters: Mapping[str, torch.nn.Parameter]
-) -> None:
+def remove(folder: Path) -> None:
+    """Remove the checkpoints in `folder`: their training is done.
+
+    It is renamed first. A half-removed checkpoint would be called damaged.
+    """
+    hidden = folder.with_name(f".{folder.name}")
+    shutil.rmtree(hidden, ignore_errors=True)
+    if folder.is_dir():
+        shutil.rmtree(folder.rename(hidden))
+
+
+def check_space(folder: Path, model: torch.nn.Module) -> None:
     """Ask for the disk that a training needs, before it begins.
+
+    What lies in `folder` already, from a run that was interrupted, will be
+    replaced, so it counts as room.
 
     Raises:
         UserError: there is less.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    one = sum(p.numel() * p.element_size() for p in parameters.values())
+    trained = [p for p in model.parameters() if p.requires_grad]
+    needed = CHECKPOINTS * (1 + len(MOMENTS)) * _size(trained)
+    needed += MODELS * _size(model.parameters())
+    present = sum(
+        path.stat().st_size for path in folder.rglob("*") if path.is_file()
+    )
     free = shutil.disk_usage(folder).free
-    if free < COPIES * one:
+    if free + present < needed:
         raise UserError(
-            f"{folder} has {free / 1e9:.1f} GB free, and checkpoints and"
-            f" models need {COPIES * one / 1e9:.1f} GB; free some, or choose"
-            " another output_dir"
+            f"{folder} has {free / 1e9:.3g} GB free, and checkpoints and"
+            f" models need {(needed - present) / 1e9:.3g} GB; free some, or"
+            " choose another output_dir"
         )
+
+
+def _size(parameters: Iterable[torch.nn.Parameter]) -> int:
+    """Return their bytes."""
+    return sum(p.numel() * p.element_size() for p in parameters)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what safetensors says of a full disk into one line.
+
+    Raises:
+        UserError: a tensor file could not be written.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error}); free some space, or choose"
+            " another output_dir"
+        ) from error
 
 
 def _read_state(checkpoint: Path) -> dict[str, Any]:

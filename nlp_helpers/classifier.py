@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import torch
 from transformers import (
@@ -34,20 +34,24 @@ def load(
     return tokenizer, unpadded.UnpaddedClassifier(model).eval()
 
 
-def read_lines(file: TextIO) -> Iterator[str]:
+def read_lines(file: BinaryIO) -> Iterator[str]:
     """Read the lines that have text, one by one.
 
     Raises:
-        UserError: the file is not UTF-8.
+        UserError: a line is not UTF-8.
     """
-    try:
-        yield from filter(None, map(str.strip, file))
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file.name} is not UTF-8 ({error.reason} at byte"
-            f" {error.start}); convert it, for example with `iconv -f latin1"
-            " -t utf-8`"
-        ) from error
+    for number, line in enumerate(file, start=1):
+        try:
+            # utf-8-sig: Windows puts a byte-order mark before the first.
+            text = line.decode("utf-8-sig").strip()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{file.name}, line {number}, is not UTF-8 ({error.reason});"
+                " convert the file, for example with `iconv -f latin1 -t"
+                " utf-8`"
+            ) from error
+        if text:
+            yield text
 
 
 def classify(

@@ -72,10 +72,15 @@ def confusion_counts(
 
 
 def macro_f1(counts: np.ndarray) -> np.ndarray:
-    """Return macro-F1 of confusion counts, (..., 3, 3) -> (...)."""
+    """Return macro-F1 of confusion counts, (..., 3, 3) -> (...).
+
+    A class that neither occurs nor was predicted has no F1; as in `score`,
+    the mean is that of the others.
+    """
     right = np.diagonal(counts, axis1=-2, axis2=-1)
     said_or_true = counts.sum(axis=-1) + counts.sum(axis=-2)
-    return (2 * right / np.maximum(said_or_true, 1)).mean(axis=-1)
+    f1 = 2 * right / np.maximum(said_or_true, 1)
+    return f1.sum(axis=-1) / np.count_nonzero(said_or_true, axis=-1)
 
 
 def bootstrap(

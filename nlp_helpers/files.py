@@ -35,6 +35,9 @@ def staged_folder(target: Path) -> Iterator[Path]:
     staging.chmod(0o755)
     try:
         yield staging
+        for path in staging.rglob("*"):
+            # safetensors lets nobody but the owner read what it writes.
+            path.chmod(0o755 if path.is_dir() else 0o644)
         replace_folder(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

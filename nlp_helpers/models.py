@@ -8,13 +8,15 @@ folder (a checkpoint of notebook 05, say) is opened as it is.
 import difflib
 import os
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from IPython.utils.capture import capture_output
+from safetensors import SafetensorError
 
 from nlp_helpers import files, paths
 from nlp_helpers.errors import UserError
@@ -22,6 +24,13 @@ from nlp_helpers.model_registry import ModelEntry, origin, registry
 
 # Weights as safetensors only: a pickled .bin file could run code when opened.
 HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors"]
+VOCABULARY_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "tokenizer.model",
+)
 HUB_TIMEOUT = 10  # seconds
 LONGEST_CAUSE = 120  # characters of a library's own message
 ADAPTER_FILES = ("adapter_model.safetensors", "output_bias.safetensors")
@@ -82,19 +91,21 @@ def load(
         config: settings passed on to the model's configuration.
 
     Raises:
-        UserError: see `fetch`; or the files lack weights that the class
-            needs and `new_head` is false: such a model answers at random.
+        UserError: see `fetch`; or a file is damaged; or the files lack
+            weights that the class needs and `new_head` is false: such a model
+            answers at random.
     """
     folder = fetch(name)
     tokenizer = _open_tokenizer(folder)
-    model, loading = model_class.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        local_files_only=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=new_head,
-        **config,
-    )
+    with _opening(folder):
+        model, loading = model_class.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=new_head,
+            **config,
+        )
     missing = sorted(loading["missing_keys"])
     if missing and not new_head:
         raise UserError(
@@ -112,10 +123,38 @@ def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
 
 
 def _open_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:
-    """Open the tokenizer files of a model folder."""
-    return transformers.AutoTokenizer.from_pretrained(
-        folder, local_files_only=True
-    )
+    """Open the tokenizer files of a model folder.
+
+    Raises:
+        UserError: there are none. transformers would make an empty tokenizer
+            up, to which every word is unknown.
+    """
+    if not any((folder / name).is_file() for name in VOCABULARY_FILES):
+        raise UserError(
+            f"{folder} has no tokenizer; copy the tokenizer files of its model"
+            f" there (one of {', '.join(VOCABULARY_FILES)})"
+        )
+    with _opening(folder):
+        return transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True
+        )
+
+
+@contextmanager
+def _opening(folder: Path) -> Iterator[None]:
+    """Turn what the libraries say of a damaged file into one line.
+
+    Raises:
+        UserError: a file cannot be read, or does not fit.
+    """
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        cause = " ".join(str(error).split())[:LONGEST_CAUSE]
+        raise UserError(
+            f"{folder} cannot be opened ({type(error).__name__}: {cause});"
+            " write or copy the model folder again"
+        ) from error
 
 
 def _check_files(folder: Path, entry: ModelEntry) -> None:

@@ -165,7 +165,8 @@ def score_bars(
     """
     figure, [axis] = _figure(title, height=1.3 + 0.4 * len(scores))
     found = scores["macro_f1"]
-    spread = [found - scores["low"], scores["high"] - found]
+    # With few texts the figure itself can lie outside of its interval.
+    spread = np.maximum([found - scores["low"], scores["high"] - found], 0)
     axis.barh(list(scores.index), found, xerr=spread, color=BLUE, capsize=3)
     for row, value in enumerate(found):
         axis.text(0.01, row, f"{value:.2f}", va="center", color="white")

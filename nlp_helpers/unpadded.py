@@ -195,11 +195,14 @@ def passes(
 def predict_logits(
     model: UnpaddedClassifier, input_ids: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """Return the logits of N texts, (N, number of labels), in order."""
+    """Return the logits of N texts, (N, number of labels), in order.
+
+    N may be 0: the share of a process that has nothing to do.
+    """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    logits = []
+    logits = [torch.empty(0, model.model.config.num_labels)]
     for rows in passes([len(ids) for ids in input_ids]):
         batch = {k: v.to(device) for k, v in join(input_ids[rows]).items()}
         with session.autocast(device):

@@ -1,4 +1,5 @@
 import json
+import resource
 import shutil
 
 import pytest
@@ -63,15 +64,15 @@ def test_only_the_newest_stays_and_no_pickle(training, tmp_path):
     }
 
 
-def test_a_failed_save_leaves_the_one_before(training, tmp_path, monkeypatch):
+def test_a_failed_save_leaves_the_one_before(training, tmp_path):
     save(tmp_path, 1, training)
-
-    def fail(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoints, "save_file", fail)
-    with pytest.raises(OSError):
-        save(tmp_path, 2, training)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="File too large.*free some space"):
+            save(tmp_path, 2, training)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     state = checkpoints.restore(tmp_path, *fresh(training), MADE_WITH)
     assert state["step"] == 1
 
@@ -123,13 +124,38 @@ def test_a_checkpoint_of_another_training_is_refused(training, tmp_path):
 
 
 def test_too_small_a_disk_is_refused_before_the_training(
-    training, tmp_path, monkeypatch
+    tmp_path, monkeypatch
 ):
-    checkpoints.check_space(tmp_path, training[0])
-    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(UserError, match="0.0 GB free"):
-        checkpoints.check_space(tmp_path, training[0])
+    model = torch.nn.Linear(1000, 500)
+    trained = model.weight.nbytes + model.bias.nbytes  # 2 MB
+
+    def check(folder, free):
+        usage = shutil.disk_usage(tmp_path)._replace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+        checkpoints.check_space(folder, model)
+
+    check(tmp_path, 9 * trained)  # two checkpoints of three, three models
+    with pytest.raises(UserError, match="0.01. GB free.* need 0.018 GB"):
+        check(tmp_path, 9 * trained - 1)
+    # What an interrupted run left will be replaced.
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "model.safetensors").write_bytes(bytes(trained))
+    check(tmp_path, 8 * trained)
+    with pytest.raises(UserError):
+        check(tmp_path / "another", 8 * trained)
+    # What is frozen is saved with the models, and not in checkpoints.
+    model.weight.requires_grad_(False)
+    check(tmp_path / "another", 3 * trained + 6 * model.bias.nbytes)
+    with pytest.raises(UserError):
+        check(tmp_path / "another", 3 * trained)
+
+
+def test_removed_checkpoints_are_gone(training, tmp_path):
+    save(tmp_path / "checkpoints", 3, training)
+    (tmp_path / ".checkpoints" / "step-00000001").mkdir(parents=True)
+    for _ in range(2):
+        checkpoints.remove(tmp_path / "checkpoints")
+        assert not list(tmp_path.iterdir())
 
 
 def test_the_state_is_plain_json(training, tmp_path):

@@ -1,5 +1,7 @@
 import io
 import json
+import os
+import shutil
 import subprocess
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, pipeline
 
-from nlp_helpers import checkpoints, classifier, models
+from nlp_helpers import checkpoints, classifier, models, unpadded
 from nlp_helpers.errors import UserError
 from nlp_helpers.reviews import ID2LABEL, LABEL2ID
 
@@ -92,15 +94,16 @@ def test_a_long_text_is_cut(loaded):
 
 
 def test_lines_without_text_are_passed_over():
-    file = io.StringIO("one\n\n  \n two \r\nthree")
+    file = io.BytesIO(b"\xef\xbb\xbfone\n\n  \n two \r\nthree")
     assert list(classifier.read_lines(file)) == ["one", "two", "three"]
+    assert not list(classifier.read_lines(io.BytesIO(b"\xef\xbb\xbf\n")))
 
 
 def test_another_encoding_is_one_line(tmp_path):
     path = tmp_path / "latin.txt"
-    path.write_bytes("un café\n".encode("latin1"))
-    with path.open(encoding="utf-8") as file:
-        with pytest.raises(UserError, match="latin.txt is not UTF-8"):
+    path.write_bytes(b"plain\n" * 4000 + "un café\n".encode("latin1"))
+    with path.open("rb") as file:
+        with pytest.raises(UserError, match="latin.txt, line 4001, is not"):
             list(classifier.read_lines(file))
 
 
@@ -128,6 +131,48 @@ def test_the_command_answers_in_json_lines(folder, loaded, python, tmp_path):
         found, [[e[name] for name in LABEL2ID] for e in expected], atol=1e-5
     )
     assert "3 texts, " in done.stderr
+
+
+def test_json_lines_are_utf_8_in_any_locale(folder, python):
+    done = predict(
+        python,
+        folder,
+        input="so good 😀\n",
+        encoding="utf-8",
+        env=os.environ | {"PYTHONIOENCODING": "latin1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["text"] == "so good 😀"
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("model.safetensors", b"damaged", "cannot be opened"),
+        ("model.safetensors", None, "cannot be opened"),
+        ("config.json", b"{", "cannot be opened"),
+        ("tokenizer.json", b"{", "cannot be opened"),
+        ("tokenizer.json", None, "has no tokenizer"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(
+    folder, tmp_path, name, content, message
+):
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / name).unlink()
+    if content is not None:
+        (other / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        classifier.load(str(other))
+    assert "\n" not in str(caught.value) and str(other) in str(caught.value)
+
+
+def test_others_may_read_a_model_folder(folder):
+    assert (folder / "model.safetensors").stat().st_mode & 0o044 == 0o044
+
+
+def test_no_texts_have_no_logits(loaded):
+    assert unpadded.predict_logits(loaded[1], []).shape == (0, 3)
 
 
 def test_the_command_prints_a_table(folder, python):

@@ -37,6 +37,16 @@ def test_macro_f1_of_counts_is_that_of_the_predictions():
     assert twice.tolist() == pytest.approx([expected, 1])
 
 
+def test_a_class_that_does_not_occur_is_left_out_of_the_mean_everywhere():
+    labels = np.array([1, 2] * 15)
+    predictions = labels.copy()
+    predictions[0] = 2
+    figure = evaluation.score(labels, predictions)["macro_f1"]
+    low, high = evaluation.bootstrap(labels, predictions)
+    assert figure == pytest.approx(0.966, abs=1e-3)
+    assert 0.85 < low < figure < high == 1
+
+
 @pytest.fixture
 def many():
     """Return labels of 400 texts and two predictions, 80 and 60 % right."""

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 from transformers import BertConfig, BertForSequenceClassification
 
-from nlp_helpers import checkpoints, encoding, models
+from nlp_helpers import checkpoints, encoding, models, session
 from nlp_helpers.errors import UserError
 from nlp_helpers.fine_tuning import batches, training
 
@@ -361,6 +362,44 @@ def test_two_processes_have_the_loss_curve_of_one(place, settings):
         found["validations"], expected["validations"], strict=True
     ):
         assert one == pytest.approx(other, abs=0.03)
+    assert not list((place / "launched").rglob("checkpoints"))
+    # From a notebook: this process has computed, so it cannot be forked.
+    training.launch(2, data, place / "spawned", alone, "cpu", 100)
+    assert history(place / "spawned") == found
+
+
+def test_a_process_that_fails_is_named(place, settings):
+    with pytest.raises(
+        UserError, match="process . of the training failed: no token sh"
+    ):
+        training.launch(2, place / "none", place / "x", settings, "cpu", 100)
+
+
+def test_a_configured_precision_does_not_come_between(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = training.make_accelerator("cpu")
+    assert accelerator.mixed_precision == "no"
+    assert not accelerator.native_amp
+
+
+def test_the_device_means_the_same_as_elsewhere(monkeypatch):
+    monkeypatch.setattr(session, "is_cuda_available", lambda: False)
+    with pytest.raises(UserError, match="torch sees no CUDA device"):
+        training.make_accelerator("cuda")
+
+
+def test_weights_without_numbers_stop_the_training(place, settings):
+    tokens = encoding.read_shards(
+        place / "shards", "train", settings.model_name
+    )
+    _, model = training.load_model(settings)
+    run = training.Run(
+        training.make_accelerator("cpu"), model, tokens, settings
+    )
+    torch.nn.init.constant_(model.model.classifier.bias, torch.nan)
+    with pytest.raises(UserError, match="lower learning_rate"):
+        run.validate(tokens, 1)
 
 
 def test_a_notebook_trains_in_its_own_process(place, settings, whole, capsys):
@@ -368,8 +407,6 @@ def test_a_notebook_trains_in_its_own_process(place, settings, whole, capsys):
     training.launch(1, place, output, settings, "cpu", 45)
     assert weights(output) == weights(whole)
     assert "45 steps on cpu in float32" in capsys.readouterr().out
-    with pytest.raises(UserError, match="num_processes is for GPUs"):
-        training.launch(2, place, output, settings, "cpu", 45)
 
 
 def test_seeds_count_upwards(settings):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from rich.console import Console
@@ -303,8 +303,8 @@ def clean(dry_run: bool) -> None:
     default="auto",
     show_default=True,
 )
-@click.argument("file", type=click.File(encoding="utf-8"), default="-")
-def predict(checkpoint: str, kind: str, device: str, file: TextIO) -> None:
+@click.argument("file", type=click.File("rb"), default="-")
+def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
     """Label the lines of FILE (default: standard input).
 
     Each line is a text; empty lines are passed over. Answers come in the
@@ -323,6 +323,7 @@ def predict(checkpoint: str, kind: str, device: str, file: TextIO) -> None:
     answers = _with_bar(classifier.classify(lines, *loaded))
     if kind == "table":
         return Console().print(_answer_table(answers))
+    sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the locale
     for answer in answers:
         click.echo(json.dumps(answer, ensure_ascii=False))
 

@@ -7,8 +7,9 @@ accelerate launch --num_processes 4 -m nlp_helpers.fine_tuning ...
 from pathlib import Path
 
 import click
+from accelerate import PartialState
 
-from nlp_helpers import parameters, paths, session
+from nlp_helpers import checkpoints, parameters, paths, session
 from nlp_helpers.errors import run_command
 from nlp_helpers.fine_tuning import training
 
@@ -24,18 +25,27 @@ NOTEBOOK = "05_bert_fine_tuning"
 )
 @click.option("--output-dir", help="Instead of the one in PARAMS.")
 def main(params: Path, output_dir: str | None) -> None:
-    """Train as notebook 05 does, all seeds, into OUTPUT_DIR/training."""
+    """Train as notebook 05 does, all seeds, into OUTPUT_DIR/training.
+
+    Interrupted and started again, it goes on; it removes its checkpoints
+    when all seeds are done.
+    """
     values = parameters.read_file(NOTEBOOK, paths.resolve(params))
     session.quieten()
     output = paths.resolve(output_dir or values["output_dir"]) / "training"
-    for settings in training.read_settings(values):
+    every_seed = training.read_settings(values)
+    folders = [output / f"seed-{settings.seed}" for settings in every_seed]
+    for settings, folder in zip(every_seed, folders, strict=True):
         training.train(
             paths.resolve(values["data_dir"]),
-            output / f"seed-{settings.seed}",
+            folder,
             settings,
             values["device"],
             values["checkpoint_every"],
         )
+    if PartialState().is_main_process:
+        for folder in folders:
+            checkpoints.remove(folder / "checkpoints")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, notebook_launcher
+from accelerate import Accelerator
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.functional import cross_entropy
 from transformers import (
     BertForSequenceClassification,
@@ -171,21 +173,55 @@ def launch(
     device: str,
     checkpoint_every: int,
 ) -> None:
-    """Call `train` from a notebook, in one process or one for each GPU.
+    """Call `train` from a notebook: here, or in several new processes.
+
+    Accelerate's notebook_launcher would fork them, and a kernel in which
+    torch has computed cannot be forked: its threads stay behind. So they are
+    started afresh, by the launcher that it uses too.
 
     Raises:
-        UserError: several processes are asked for, and there is no GPU: they
-            would be forked from a process whose threads run, and wait for
-            them for ever.
+        UserError: there are fewer GPUs than processes, or one of them failed.
     """
-    if num_processes > 1 and session.choose_device(device).type == "cpu":
-        raise UserError(
-            "num_processes is for GPUs; one process uses all processors. For"
-            " several machines: accelerate launch -m nlp_helpers.fine_tuning"
-            " (docs/fine_tuning.md)"
-        )
     arguments = (data, output, settings, device, checkpoint_every)
-    notebook_launcher(train, arguments, num_processes=num_processes)
+    if num_processes == 1:
+        return train(*arguments)
+    is_cuda = session.choose_device(device).type == "cuda"
+    if is_cuda and num_processes > torch.cuda.device_count():
+        raise UserError(
+            f"num_processes is {num_processes}, but this machine has"
+            f" {torch.cuda.device_count()} GPUs; each process needs one"
+        )
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        start_method="spawn",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, train)(*arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        raise UserError(
+            f"process {failure.local_rank} of the training failed:"
+            f" {failure.message.removeprefix('UserError: ')}"
+        ) from error
+
+
+def make_accelerator(device: str) -> Accelerator:
+    """Return what moves the work to `cpu`, `cuda`, or as `auto` decides.
+
+    A precision that the user's own configuration of accelerate asks for must
+    not come between: it is chosen by `session.precision`.
+
+    Raises:
+        UserError: CUDA was asked for and there is none.
+    """
+    on_cpu = session.choose_device(device).type == "cpu"
+    return Accelerator(cpu=on_cpu, mixed_precision="no")
 
 
 def train(
@@ -208,7 +244,7 @@ def train(
         UserError: there are no shards, the disk is too small, a checkpoint
             is damaged or of another run, or the loss is not finite.
     """
-    accelerator = Accelerator(cpu=device == "cpu")
+    accelerator = make_accelerator(device)
     train_set = read_shards(data / "shards", "train", settings.model_name)
     validation = read_shards(
         data / "shards", "validation", settings.model_name
@@ -223,7 +259,7 @@ def train(
     history = History(**run.restore(folder, made_with))
     if shows:
         (output / "history.json").unlink(missing_ok=True)
-        checkpoints.check_space(output, run.parameters)
+        checkpoints.check_space(output, run.classifier)
         print(f"seed {settings.seed}: {run}")
     steps = range(len(history.losses) + 1, run.num_steps + 1)
     pending = []
@@ -362,15 +398,23 @@ class Run:
             UserError: a loss is not a finite number.
         """
         losses = self.accelerator.reduce(torch.stack(list(pending)), "sum")
-        if not losses.isfinite().all():
+        self._check(losses)
+        return losses.tolist()
+
+    def _check(self, numbers: torch.Tensor) -> None:
+        """Stop where there is no number any more."""
+        if not numbers.isfinite().all():
             raise UserError(
                 "the loss is no longer a finite number; lower learning_rate"
                 f" (now {self.settings.learning_rate})"
             )
-        return losses.tolist()
 
     def validate(self, tokens: TokenSet, step: int) -> dict[str, float]:
-        """Return `step` and the mean loss, accuracy and macro-F1."""
+        """Return `step` and the mean loss, accuracy and macro-F1.
+
+        Raises:
+            UserError: the weights give no finite numbers.
+        """
         accelerator = self.accelerator
         count = accelerator.num_processes
         mine = np.arange(len(tokens))[accelerator.process_index :: count]
@@ -382,6 +426,7 @@ class Run:
         )
         logits = accelerator.reduce(logits.to(accelerator.device), "sum")
         found = logits.cpu().numpy()
+        self._check(torch.from_numpy(found))
         return {
             "step": step,
             "loss": float(evaluation.losses(tokens.labels, found).mean()),

@@ -119,7 +119,7 @@ def load_adapters(model: torch.nn.Module, folder: Path) -> None:
     try:
         adapters = load_file(folder / ADAPTERS)
         bias = load_file(folder / OUTPUT_BIAS)["bias"]
-    except (OSError, SafetensorError) as error:
+    except (OSError, KeyError, SafetensorError) as error:
         raise UserError(f"--start-from {folder}: {error}") from error
     wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
     if _shapes(adapters) != _shapes(wanted):
@@ -202,7 +202,7 @@ def train(
         fused=True,
     )
     kept = output / "checkpoints"
-    checkpoints.check_space(output, parameters)
+    checkpoints.check_space(output, model)
     state = checkpoints.restore(kept, parameters, optimizer, asdict(settings))
     first_step, tokens = (state["step"], state["tokens"]) if state else (0, 0)
     corpus = load_examples(folder, tokenizer, settings)
@@ -247,7 +247,11 @@ def train(
                 f" second: top-1 {found['top1']:.3f},"
                 f" top-5 {found['top5']:.3f}, loss {found['loss']:.2f}"
             )
-            with files.staged_folder(output / "weights") as staging:
+            weights = output / "weights"
+            with (
+                checkpoints.writing(weights),
+                files.staged_folder(weights) as staging,
+            ):
                 save(model, staging)
                 files.write_json(staging / "figures.json", summary)
             state = {"made_with": asdict(settings), "tokens": tokens}
