@@ -205,9 +205,11 @@ def launch(
         elastic_launch(config, train)(*arguments)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
+        cause = failure.message  # a signal's, or what an exception left
+        if not isinstance(cause, str):
+            cause = cause["message"].removeprefix("UserError: ")
         raise UserError(
-            f"process {failure.local_rank} of the training failed:"
-            f" {failure.message.removeprefix('UserError: ')}"
+            f"process {failure.local_rank} of the training failed: {cause}"
         ) from error
 
 
