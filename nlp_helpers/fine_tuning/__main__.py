@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from accelerate import PartialState
 
-from nlp_helpers import checkpoints, parameters, paths, session
+from nlp_helpers import checkpoints, parameters, paths
 from nlp_helpers.errors import run_command
 from nlp_helpers.fine_tuning import training
 
@@ -31,7 +31,6 @@ def main(params: Path, output_dir: str | None) -> None:
     when all seeds are done.
     """
     values = parameters.read_file(NOTEBOOK, paths.resolve(params))
-    session.quieten()
     output = paths.resolve(output_dir or values["output_dir"]) / "training"
     every_seed = training.read_settings(values)
     folders = [output / f"seed-{settings.seed}" for settings in every_seed]

@@ -246,6 +246,7 @@ def train(
         UserError: there are no shards, the disk is too small, a checkpoint
             is damaged or of another run, or the loss is not finite.
     """
+    session.quieten()  # this may be a new process
     accelerator = make_accelerator(device)
     train_set = read_shards(data / "shards", "train", settings.model_name)
     validation = read_shards(
