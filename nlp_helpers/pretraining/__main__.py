@@ -95,7 +95,7 @@ def train(
     device: str,
     **settings,
 ) -> None:
-    """Train; the defaults made the shipped weights, from earlier ones."""
+    """Train; the defaults, with --start-from, made the shipped weights."""
     training.train(
         folder,
         held_out,

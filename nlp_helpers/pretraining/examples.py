@@ -2,9 +2,9 @@
 
 Every place that is to be predicted becomes [MASK]. BERT (Devlin et al. 2019)
 lets a fifth of them stay or puts random tokens there, for the sake of
-fine-tuning; for filling masks, and by Wettig et al. (2023) altogether, [MASK]
-alone is as good or better. The places are drawn anew at every step (RoBERTa's
-dynamic masking, Liu et al. 2019).
+fine-tuning. Wettig et al. (2023) found that [MASK] alone serves as well, and
+nothing but filling masks is asked of this model. The places are drawn anew at
+every step (RoBERTa's dynamic masking, Liu et al. 2019).
 """
 
 from collections.abc import Iterator
