@@ -526,7 +526,7 @@ PARTS = ("speed", "accuracy", "stars")
 @click.option("--model", default="bert-base", help="Of the speed part.")
 @click.option("--examples", default=64, help="Of the speed part.")
 @click.option("--rounds", default=3, help="Of the speed part.")
-@click.option("--num-epochs", default=2, help="Of the stars part.")
+@click.option("--num-epochs", default=4, help="Of the stars part.")
 @click.option("--device", default="auto", help="auto, cpu or cuda.")
 @click.option(
     "--reviews",
