@@ -59,8 +59,11 @@ def test_a_forked_kernel_can_be_interrupted_and_restarted(manager):
     client = manager.client()
     client.start_channels()
     client.wait_for_ready(timeout=60)
-    asked = client.execute("import time; time.sleep(60)")
-    while client.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
+    asked = client.execute(
+        "import time; print('begun', flush=True); time.sleep(60)"
+    )
+    # An interrupt that comes before the code has begun is lost.
+    while client.get_iopub_msg(timeout=60)["msg_type"] != "stream":
         pass
     manager.interrupt_kernel()
     reply = client.get_shell_msg(timeout=10)
