@@ -22,6 +22,7 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from nlp_helpers import files, models, paths
+from nlp_helpers.errors import run_command
 from nlp_helpers.masked_lm import use_mask_token
 from nlp_helpers.predictions import top_k_table
 from nlp_helpers.pretraining import figures
@@ -112,6 +113,8 @@ def is_right(words: list[str], expected: str | None, within: int) -> str:
 )
 def main(names: list[str], json_path: str | None, reviews: Path) -> None:
     """Print tables for every model; write the first one's figures as JSON."""
+    for name in names:
+        models.fetch(name)  # a wrong name shows at once
     documents = figures.read_held_out(HERE / "held_out.jsonl")
     amazon = read_reviews(reviews)
     written = {}
@@ -140,8 +143,8 @@ def main(names: list[str], json_path: str | None, reviews: Path) -> None:
     }
     if json_path:
         content = {"figures": result, "models": written}
-        files.write_json(paths.resolve(json_path), content)
+        files.write_json(Path(json_path), content)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

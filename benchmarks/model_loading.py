@@ -6,6 +6,7 @@ Both ways in turn, three times, in one process; the minimum of each counts.
 """
 
 import time
+from pathlib import Path
 
 import click
 import torch
@@ -50,7 +51,7 @@ def main(json_path: str | None) -> None:
     for name, value in figures.items():
         click.echo(f"{name} {value:.2f}")
     if json_path:
-        files.write_json(paths.resolve(json_path), {"figures": figures})
+        files.write_json(Path(json_path), {"figures": figures})
 
 
 if __name__ == "__main__":

@@ -408,7 +408,7 @@ def main(
     """Measure and print; write the figures as JSON if asked."""
     if pipeline:
         return pipeline_process(pipeline, file)
-    from nlp_helpers import files, paths
+    from nlp_helpers import files
 
     figures: dict[str, float] = {}
     os.environ["NLP_HELPERS_HEADLESS"] = "1"
@@ -431,7 +431,7 @@ def main(
     for key, value in figures.items():
         click.echo(f"{key} {value:,.2f}")
     if json_path:
-        files.write_json(paths.resolve(json_path), {"figures": figures})
+        files.write_json(Path(json_path), {"figures": figures})
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ under a hidden name and renamed once: it is there whole, or not at all.
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -36,7 +34,7 @@ def save_model(
     Raises:
         UserError: the disk is full, or cannot be written.
     """
-    with writing(folder), files.staged_folder(folder) as staging:
+    with files.staged_folder(folder) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
 
@@ -71,7 +69,7 @@ def save(
         shutil.rmtree(half_written)  # by a process that was killed
     staging = folder / f".step-{step:08d}"
     staging.mkdir()
-    with writing(folder):
+    with files.writing(staging):
         save_file(tensors, staging / "tensors.safetensors")
     content = {
         "step": step,
@@ -156,22 +154,6 @@ def check_space(folder: Path, model: torch.nn.Module) -> None:
 def _size(parameters: Iterable[torch.nn.Parameter]) -> int:
     """Return their bytes."""
     return sum(p.numel() * p.element_size() for p in parameters)
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn what safetensors says of a full disk into one line.
-
-    Raises:
-        UserError: a tensor file could not be written.
-    """
-    try:
-        yield
-    except SafetensorError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error}); free some space, or choose"
-            " another output_dir"
-        ) from error
 
 
 def _read_state(checkpoint: Path) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """Safe writing and checking of files: whole or not at all."""
 
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
+from safetensors import SafetensorError
 
 from nlp_helpers.errors import REMEDIES, UserError, explain
 
@@ -23,18 +27,14 @@ def staged_folder(target: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or cannot be written.
     """
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         made = tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)
-    except OSError as error:
-        if error.errno not in REMEDIES:
-            raise
-        what = "the cache with NLP_HELPERS_CACHE, outputs with output_dir"
-        raise UserError(explain(error, what)) from error
     staging = Path(made)
     staging.chmod(0o755)
     try:
-        yield staging
+        with writing(target):
+            yield staging
         for path in staging.rglob("*"):
             # safetensors lets nobody but the owner read what it writes.
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -43,13 +43,68 @@ def staged_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def make_once(target: Path, make: Callable[[Path], None]) -> Path:
+    """Have `make` fill the folder `target`, unless it is there already.
+
+    Of several processes one makes it, and the others wait.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    if target.is_dir():
+        return target
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            if not target.is_dir():
+                _remove_half_made(target)
+                with staged_folder(target) as staging:
+                    make(staging)
+    return target
+
+
+def _remove_half_made(target: Path) -> None:
+    """Remove what killed processes left of `target`; needs its lock."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}-*"):
+        shutil.rmtree(folder)
+
+
 def replace_folder(staging: Path, target: Path) -> None:
-    """Rename `staging` to `target`; an older `target` is replaced."""
+    """Rename `staging` to `target`; an older `target` is replaced.
+
+    Two processes that replace one target at a time are to hold a lock.
+    """
     old = staging.with_name(f"{staging.name}-old")
     if target.exists():
         target.rename(old)
-    staging.rename(target)
+    try:
+        staging.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn what is said of a full or closed disk into one line.
+
+    Raises:
+        UserError: a file of `target` could not be written.
+    """
+    what = "the cache with NLP_HELPERS_CACHE, outputs with output_dir"
+    try:
+        yield
+    except SafetensorError as error:  # it has its own, for the disk too
+        raise UserError(
+            f"{target}: {error}; free some space, or move {what}"
+        ) from error
+    except OSError as error:
+        named = Path(error.filename or target)
+        if error.errno not in REMEDIES or target.parent not in named.parents:
+            raise
+        raise UserError(explain(error, what)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -89,15 +144,18 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def check_sha256(path: Path, expected: str) -> None:
+def check_sha256(path: Path, expected: str, remedy: str) -> None:
     """Compare a file with its pinned hash.
 
     Raises:
-        UserError: the file is not the pinned one.
+        UserError: the file is missing, or not the pinned one; ends with the
+            remedy.
     """
+    if not path.is_file():
+        raise UserError(f"{path} is missing; {remedy}")
     found = sha256(path)
     if found != expected:
         raise UserError(
             f"{path} has sha256 {found[:12]}..., pinned is {expected[:12]}...;"
-            " install the package again with `make distclean setup`"
+            f" {remedy}"
         )

@@ -38,6 +38,21 @@ def use_mask_token(sentence: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return sentence.replace(MASK, tokenizer.mask_token)
 
 
+def check_length(
+    text: str, num_tokens: int, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse a text that is longer than the model reads.
+
+    Raises:
+        UserError: names the text, its tokens, and the model's limit.
+    """
+    if num_tokens > tokenizer.model_max_length:
+        raise UserError(
+            f"the text {text[:60]!r}... has {num_tokens} tokens, the model"
+            f" reads {tokenizer.model_max_length}; shorten it"
+        )
+
+
 @torch.no_grad()
 def fill_mask(
     sentences: list[str],
@@ -75,11 +90,7 @@ def _fill_sentence(
     text = use_mask_token(sentence, tokenizer)
     encoded = tokenizer(text, return_tensors="pt").to(model.device)
     input_ids = encoded["input_ids"][0]  # (T,)
-    if len(input_ids) > tokenizer.model_max_length:
-        raise UserError(
-            f"the sentence {sentence[:60]!r}... has {len(input_ids)} tokens,"
-            f" the model reads {tokenizer.model_max_length}; shorten it"
-        )
+    check_length(sentence, len(input_ids), tokenizer)
     logits = model(**encoded).logits[0]  # (T, V)
     positions = (input_ids == tokenizer.mask_token_id).nonzero().flatten()
     answers = []

@@ -6,9 +6,10 @@ folder (a checkpoint of notebook 05, say) is opened as it is.
 """
 
 import difflib
+import hashlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,13 @@ VOCABULARY_FILES = (
 )
 HUB_TIMEOUT = 10  # seconds
 LONGEST_CAUSE = 120  # characters of a library's own message
-ADAPTER_FILES = ("adapter_model.safetensors", "output_bias.safetensors")
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_FILES = (
+    "adapter_model.safetensors",
+    "output_bias.safetensors",
+    ADAPTER_CONFIG,
+)
+BASE_FIELD = "base_model_name_or_path"
 HERE = Path(__file__).parent
 
 
@@ -50,7 +57,7 @@ def fetch(name: str) -> Path:
         if (folder / "config.json").is_file():
             return folder
         if (folder / ADAPTER_FILES[0]).is_file():
-            return _merge_adapters(folder, f"{folder.name}-{_hash(folder)}")
+            return _merge_adapters(folder, folder.name)
         close = difflib.get_close_matches(name, entries, n=1)
         hint = f"did you mean {close[0]}?" if close else "known:"
         raise UserError(
@@ -61,7 +68,8 @@ def fetch(name: str) -> Path:
     if entry.source == "hub":
         return _fetch_hub(name, entry)
     if entry.source == "adapters":
-        return _fetch_adapters(name, entry)
+        _check_files(HERE / entry.subfolder, entry)
+        return _merge_adapters(HERE / entry.subfolder, name)
     folder = paths.package_folder(entry.package, entry.distribution)
     folder = folder / entry.subfolder
     if entry.gguf_file:
@@ -91,11 +99,12 @@ def load(
         config: settings passed on to the model's configuration.
 
     Raises:
-        UserError: see `fetch`; or a file is damaged; or the files lack
-            weights that the class needs and `new_head` is false: such a model
-            answers at random.
+        UserError: see `fetch`; or a file is damaged; or the model is none of
+            this class; or the files lack weights that the class needs and
+            `new_head` is false: such a model answers at random.
     """
     folder = fetch(name)
+    _check_task(name, folder, model_class)
     tokenizer = _open_tokenizer(folder)
     with _opening(folder):
         model, loading = model_class.from_pretrained(
@@ -115,6 +124,34 @@ def load(
         )
     print(f"{paths.shown(Path(name))}: {origin(name)}")
     return tokenizer, model.to(device).eval()
+
+
+def _check_task(name: str, folder: Path, model_class: type) -> None:
+    """Refuse a model for a task that its kind does not do.
+
+    Raises:
+        UserError: transformers has no such class for it; or a text is to be
+            continued by a model that reads both ways. transformers opens that
+            too, for use inside of larger models: it continues with nonsense.
+    """
+    with _opening(folder):
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True
+        )
+    mapping = getattr(model_class, "_model_mapping", None)
+    if mapping is not None and type(config) not in mapping:
+        problem = f"is a {config.model_type}, and {model_class.__name__} none"
+    elif (
+        model_class is transformers.AutoModelForCausalLM
+        and type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+        and not getattr(config, "is_decoder", False)
+    ):
+        problem = "fills masks and cannot continue a text"
+    else:
+        return
+    raise UserError(
+        f"{name} {problem}; choose a model that was trained for this task"
+    )
 
 
 def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
@@ -149,7 +186,7 @@ def _opening(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         cause = " ".join(str(error).split())[:LONGEST_CAUSE]
         raise UserError(
             f"{folder} cannot be opened ({type(error).__name__}: {cause});"
@@ -159,13 +196,14 @@ def _opening(folder: Path) -> Iterator[None]:
 
 def _check_files(folder: Path, entry: ModelEntry) -> None:
     """Compare the files of an entry with their pinned hashes."""
+    remedy = paths.REINSTALL if entry.package else "check the project out anew"
     for name, expected in entry.sha256.items():
-        files.check_sha256(folder / name, expected)
+        files.check_sha256(folder / name, expected, remedy)
 
 
-def _cached(name: str, entry: ModelEntry) -> Path:
+def _cached(name: str, hashes: Iterable[str]) -> Path:
     """Return the cache folder of a converted model; a new hash, a new one."""
-    key = "-".join(value[:8] for value in entry.sha256.values())
+    key = hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
     return paths.cache_folder() / "models" / f"{name}-{key}"
 
 
@@ -182,8 +220,10 @@ def _fetch_hub(name: str, entry: ModelEntry) -> Path:
             entry.repository, revision=entry.revision, timeout=HUB_TIMEOUT
         )
         return Path(snapshot_download(entry.repository, **wanted))
-    except (OSError, httpx2.HTTPError) as error:
-        # A full disk ends here too, so the cause is part of the message.
+    except (OSError, httpx2.HTTPError, RuntimeError, ImportError) as error:
+        # RuntimeError is what hf_xet, the downloader, raises; ImportError
+        # comes of a proxy that needs another package. A full disk ends here
+        # too, so the cause is part of the message.
         cause = " ".join(str(error).split())[:LONGEST_CAUSE]
         reason = f"{type(error).__name__}: {cause}"
     try:
@@ -206,12 +246,19 @@ def _fetch_gguf(name: str, entry: ModelEntry, folder: Path) -> Path:
 
     Unpacking takes up to 20 s, opening the result a fraction of a second.
     """
-    target = _cached(name, entry)
-    if target.is_dir():
-        return target
+    target = _cached(name, entry.sha256.values())
     headless = bool(os.environ.get(paths.HEADLESS_VARIABLE))
-    if not headless:
+    if not headless and not target.is_dir():
         print(f"{name}: unpacking {entry.gguf_file} once into {target}")
+    return files.make_once(
+        target, lambda staging: _unpack(folder, entry, staging, headless)
+    )
+
+
+def _unpack(
+    folder: Path, entry: ModelEntry, target: Path, headless: bool
+) -> None:
+    """Write the GGUF file of an entry as a model folder."""
     _check_files(folder, entry)
     packed = {"gguf_file": entry.gguf_file, "local_files_only": True}
     config = transformers.AutoConfig.from_pretrained(folder, **packed)
@@ -225,49 +272,51 @@ def _fetch_gguf(name: str, entry: ModelEntry, folder: Path) -> Path:
     model = transformers.AutoModelForCausalLM.from_config(config)
     model.load_state_dict(quantised.state_dict())
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **packed)
-    with files.staged_folder(target) as staging:
-        model.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
-    return target
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
 
 
-def _fetch_adapters(name: str, entry: ModelEntry) -> Path:
-    """Check the adapters of this project and merge them, once."""
-    source = HERE / entry.subfolder
-    _check_files(source, entry)
-    return _merge_adapters(source, _cached(name, entry).name)
+def _merge_adapters(source: Path, name: str) -> Path:
+    """Merge low-rank adapters and a head into their base model, once.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    for file in ADAPTER_FILES:
+        if not (source / file).is_file():
+            raise UserError(
+                f"{source} has no {file}; a folder of adapters is one that"
+                " nlp_helpers.pretraining wrote"
+            )
+    with _opening(source):
+        base = files.read_json(source / ADAPTER_CONFIG)[BASE_FIELD]
+    pins = registry()[base].sha256.values() if base in registry() else ()
+    hashes = [files.sha256(source / file) for file in ADAPTER_FILES]
+    return files.make_once(
+        _cached(name, [*hashes, *pins]),
+        lambda staging: _merge(source, fetch(base), staging),
+    )
 
 
-def _hash(folder: Path) -> str:
-    """Return a short hash of the adapters in a folder."""
-    hashes = (files.sha256(folder / name) for name in ADAPTER_FILES)
-    return "-".join(digest[:8] for digest in hashes)
-
-
-def _merge_adapters(source: Path, key: str) -> Path:
-    """Merge low-rank adapters and a head into their base model, once."""
-    target = paths.cache_folder() / "models" / key
-    if target.is_dir():
-        return target
-    from peft import PeftConfig, PeftModel
+def _merge(source: Path, base: Path, target: Path) -> None:
+    """Write the model in `base` with the adapters in `source` as a folder."""
+    from peft import PeftModel
     from safetensors.torch import load_file
 
-    base = PeftConfig.from_pretrained(source).base_model_name_or_path
-    tokenizer = load_tokenizer(base)
-    model = transformers.BertForMaskedLM.from_pretrained(
-        fetch(base), dtype=torch.float32, local_files_only=True
-    )
+    tokenizer = _open_tokenizer(base)
+    with _opening(base):
+        model = transformers.BertForMaskedLM.from_pretrained(
+            base, dtype=torch.float32, local_files_only=True
+        )
     tie_output_bias(model)
-    with warnings.catch_warnings():
+    with _opening(source), warnings.catch_warnings():
         # peft asks transformers for an attribute that has a new name.
         warnings.simplefilter("ignore", FutureWarning)
         model = PeftModel.from_pretrained(model, source).merge_and_unload()
-    bias = load_file(source / "output_bias.safetensors")["bias"]
+        bias = load_file(source / "output_bias.safetensors")["bias"]
     model.cls.predictions.bias.data.copy_(bias)
-    with files.staged_folder(target) as staging:
-        model.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
-    return target
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
 
 
 def tie_output_bias(model: transformers.BertForMaskedLM) -> None:

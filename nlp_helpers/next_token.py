@@ -67,9 +67,12 @@ def keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
         logits: shape (V,).
         top_p: in (0, 1]; 1 keeps every token.
     """
+    if top_p >= 1:
+        return logits  # the sum below reaches 1 before the last token
     ordered, ids = logits.sort(descending=True)
     probabilities = ordered.softmax(dim=-1)
-    before = probabilities.cumsum(dim=-1) - probabilities  # mass ahead of each
+    total = probabilities.cumsum(dim=-1, dtype=torch.float64)
+    before = total - probabilities  # mass ahead of each
     outside = before >= top_p
     outside[0] = False
     return logits.index_fill(0, ids[outside], float("-inf"))

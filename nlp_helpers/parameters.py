@@ -35,8 +35,10 @@ BOUNDS = {
     "maximum": "<=",
     "exclusiveMaximum": "<",
 }
+HIGHEST_SEED = 10**9  # NumPy takes less than 2**32
 SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|credential", re.I)
 Count = Annotated[int, Field(ge=1)]
+TopK = Annotated[int, Field(ge=1, le=1000)]  # every vocabulary has more
 Share = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -58,7 +60,9 @@ class Common(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model_name: Text = Field(description="name in models.yaml, or a folder")
-    seed: int = Field(ge=0, description="seeds every random choice")
+    seed: int = Field(
+        ge=0, le=HIGHEST_SEED, description="seeds every random choice"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="auto takes CUDA where there is one"
     )
@@ -69,7 +73,7 @@ class NextToken(Common):
     """01_next_token."""
 
     prompt: Text = Field(description="text to continue")
-    top_k: Count = Field(description="rows of the table of best tokens")
+    top_k: TopK = Field(description="rows of the table of best tokens")
     num_steps: Count = Field(description="tokens to append")
     temperature: float = Field(gt=0, description="of the sampling")
     top_p: Share = Field(description="probability mass of the nucleus")
@@ -81,7 +85,7 @@ class FillMask(Common):
     sentences: list[Text] = Field(
         min_length=1, description="each with at least one [MASK]"
     )
-    top_k: Count = Field(description="answers for each mask")
+    top_k: TopK = Field(description="answers for each mask")
 
 
 class MaskedBert(Common):
@@ -90,7 +94,7 @@ class MaskedBert(Common):
     first_segment: Text = Field(description="sentence before the middle [SEP]")
     second_segment: Text = Field(description="sentence after it")
     masked_word: Text = Field(description="word of the second to hide")
-    top_k: Count = Field(description="rows of the table of best tokens")
+    top_k: TopK = Field(description="rows of the table of best tokens")
 
 
 class AmazonPreprocessing(Common):
@@ -206,7 +210,7 @@ def read_yaml(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
         return yaml.load(text, _Loader)  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # 2018-13-45 is no date
         place = " ".join(str(error).split())
         raise UserError(f"{path} is not YAML: {place}") from error
 

@@ -12,6 +12,7 @@ ROOT_VARIABLE = "NLP_HELPERS_ROOT"
 CACHE_VARIABLE = "NLP_HELPERS_CACHE"
 HEADLESS_VARIABLE = "NLP_HELPERS_HEADLESS"  # lines instead of bars
 FLOAT32_VARIABLE = "NLP_HELPERS_FLOAT32"  # no bfloat16
+REINSTALL = "install the package again with `make distclean setup`"
 
 
 def project_root() -> Path:

@@ -92,11 +92,14 @@ def stars_from_valence(valence: float) -> float:
 def _export_snippets(source: str, entry: ReviewSource) -> Path:
     """Write the packaged rated sentences in the form of the 2014 data."""
     target = paths.cache_folder() / "reviews" / f"{source}-{entry.sha256[:12]}"
-    if target.is_dir():
-        return target
+    return files.make_once(target, lambda staging: _write(staging, entry))
+
+
+def _write(folder: Path, entry: ReviewSource) -> None:
+    """Write one file for each category of the packaged sentences."""
     original = paths.package_folder(entry.package, entry.distribution)
     original = original / entry.file
-    files.check_sha256(original, entry.sha256)
+    files.check_sha256(original, entry.sha256, paths.REINSTALL)
     _, *rows = original.read_text(encoding="utf-8").splitlines()
     lines: dict[str, list[str]] = {name: [] for name in entry.categories}
     for row in rows:
@@ -114,11 +117,9 @@ def _export_snippets(source: str, entry: ReviewSource) -> Path:
             "overall": stars_from_valence(float(valence)),
         }
         lines[product].append(json.dumps(record))
-    with files.staged_folder(target) as staging:
-        for product, records in lines.items():
-            content = "\n".join(records) + "\n"
-            (staging / f"{product}.jsonl").write_text(content)
-    return target
+    for product, records in lines.items():
+        content = "\n".join(records) + "\n"
+        (folder / f"{product}.jsonl").write_text(content)
 
 
 def _find_own(folder: Path, categories: list[str]) -> dict[str, list[Path]]:

@@ -66,6 +66,81 @@ def test_a_killed_process_leaves_the_old_folder(tmp_path, python):
     assert [path.name for path in target.iterdir()] == ["old"]
 
 
+MADE_ONCE = """
+import sys, time
+from pathlib import Path
+from nlp_helpers import files
+def make(folder):
+    print("made", flush=True)
+    time.sleep(float(sys.argv[2]))
+    (folder / "content").write_text("whole")
+assert (files.make_once(Path(sys.argv[1]), make) / "content").is_file()
+"""
+
+
+def test_of_several_processes_one_makes_a_folder(tmp_path, python):
+    target = tmp_path / "model[1]"
+    killed = subprocess.Popen(
+        [python, "-c", MADE_ONCE, str(target), "60"], stdout=subprocess.PIPE
+    )
+    assert killed.stdout.readline() == b"made\n"
+    assert list(tmp_path.glob(".*-*"))
+    killed.kill()
+    killed.wait()
+    killed.stdout.close()
+    processes = [
+        subprocess.Popen(
+            [python, "-c", MADE_ONCE, str(target), "0.5"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert sorted(said) == ["", "", "", "made\n"]
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "model[1]",
+        ".model[1].lock",
+    }
+
+
+def test_a_failed_rename_puts_the_old_folder_back(tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "old").touch()
+    with pytest.raises(FileNotFoundError):
+        files.replace_folder(tmp_path / "missing", tmp_path / "target")
+    assert (tmp_path / "target" / "old").is_file()
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from nlp_helpers import files
+from nlp_helpers.errors import run_command
+def main():
+    with files.staged_folder(Path(sys.argv[1])) as folder:
+        save_file({"a": torch.zeros(10**6)}, folder / "model.safetensors")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, 10**5))
+run_command(main)
+"""
+
+
+def test_weights_that_find_no_room_are_one_line(tmp_path, python):
+    done = subprocess.run(
+        [python, "-c", FULL_DISK, str(tmp_path / "model")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "free some space, or move the cache" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_json_is_written_whole_and_without_nan(tmp_path):
     path = tmp_path / "folder" / "metrics.json"
     files.write_json(path, {"a": 0.5})
@@ -79,7 +154,10 @@ def test_a_wrong_hash_names_the_file_and_the_remedy(tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(b"abc")
     right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    files.check_sha256(path, right)  # FIPS 180-2, appendix B.1
+    files.check_sha256(path, right, "")  # FIPS 180-2, appendix B.1
     path.write_bytes(b"abd")
-    with pytest.raises(UserError, match="weights has sha256.*make distclean"):
-        files.check_sha256(path, right)
+    with pytest.raises(UserError, match="weights has sha256.*; get it again"):
+        files.check_sha256(path, right, "get it again")
+    path.unlink()
+    with pytest.raises(UserError, match="weights is missing; get it again"):
+        files.check_sha256(path, right, "get it again")

@@ -1,12 +1,15 @@
+import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
 from hub_server import serve
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     BertConfig,
     BertForMaskedLM,
     BertModel,
@@ -78,6 +81,66 @@ def test_a_model_folder_serves_as_a_name(root):
 def test_a_head_that_nobody_trained_is_refused():
     with pytest.raises(UserError, match="minilm-l6 has no trained weights"):
         models.load("minilm-l6", BertForMaskedLM)
+
+
+@pytest.mark.parametrize("is_decoder", [False, True])
+def test_a_model_that_fills_masks_continues_no_text(root, is_decoder):
+    config = BertConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        is_decoder=is_decoder,
+    )
+    BertForMaskedLM(config).save_pretrained(root / "mine")
+    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    if is_decoder:
+        models.load("mine", AutoModelForCausalLM)
+        return
+    with pytest.raises(UserError, match="mine fills masks .* choose a model"):
+        models.load("mine", AutoModelForCausalLM)
+
+
+def test_a_model_that_continues_texts_fills_no_mask():
+    with pytest.raises(UserError, match="is a llama, and AutoModelForMasked"):
+        models.load("smollm2-135m", AutoModelForMaskedLM)
+
+
+@pytest.fixture
+def adapters(root):
+    """Return a copy of the shipped adapters, as a folder of the user's."""
+    source = models.HERE / models.registry()["minilm-l6-mlm"].subfolder
+    return Path(shutil.copytree(source, root / "adapters"))
+
+
+def test_other_adapter_settings_are_merged_anew(
+    adapters, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path / "cache"))
+    before = models.fetch("adapters")
+    assert models.fetch("adapters") == before
+    config = adapters / "adapter_config.json"
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps(settings | {"lora_alpha": 1}))
+    after = models.fetch("adapters")
+    weights = [folder / "model.safetensors" for folder in (before, after)]
+    assert weights[0].read_bytes() != weights[1].read_bytes()
+
+
+@pytest.mark.parametrize("name", models.ADAPTER_FILES[1:])
+def test_adapters_that_lack_a_file_are_refused(adapters, name):
+    (adapters / name).unlink()
+    with pytest.raises(UserError, match=f"adapters has no {name}; a folder"):
+        models.fetch("adapters")
+
+
+def test_a_proxy_or_downloader_that_fails_is_one_line(
+    python, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    done = load_elsewhere(python, "gpt2", tmp_path, "http://127.0.0.1:9")
+    last = done.stderr.strip().splitlines()[-1]
+    assert "the Hub cannot be reached (ImportError" in last
 
 
 def test_the_origin_names_revision_or_hash():

@@ -63,6 +63,14 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(top_p, kept):
     assert torch.equal(logits[best], probabilities.log()[best])
 
 
+def test_a_top_p_of_1_keeps_every_token():
+    logits = torch.linspace(0, 30, 50_000)  # the tail is below rounding
+    assert next_token.keep_top_p(logits, 1.0).isfinite().all()
+    nearly_all = next_token.keep_top_p(logits, 1 - 1e-9).isfinite().sum()
+    exact = logits.sort(descending=True).values.softmax(0).double().cumsum(0)
+    assert nearly_all == (exact < 1 - 1e-9).sum() + 1
+
+
 def test_a_seed_repeats_a_sample_and_another_does_not(causal):
     tokenizer, model = causal
     ids = tokenizer("Once upon a time", return_tensors="pt").input_ids

@@ -107,6 +107,7 @@ def changed(project, tmp_path, **values):
         ({"num_epochs": "3"}, "num_epochs is '3': .*valid integer"),
         ({"num_epochs": 0}, "num_epochs is 0"),
         ({"model_name": False}, "model_name is False: .*in YAML write 'NO'"),
+        ({"seed": 2**32}, "seed is 4294967296: .*less than or equal"),
         ({"device": "tpu"}, "device is 'tpu': .*'auto', 'cpu' or 'cuda'"),
         ({"sentences": ["good", 3]}, "sentences.1 is 3: .*valid string"),
     ],
@@ -121,7 +122,9 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- a\n- b\n", ""])
+@pytest.mark.parametrize(
+    "text", ["a: [1", "- a\n- b\n", "", "prompt: 2018-13-45\n"]
+)
 def test_what_is_no_mapping_is_refused(tmp_path, text):
     path = tmp_path / "broken.yaml"
     path.write_text(text)

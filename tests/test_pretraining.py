@@ -123,20 +123,63 @@ def test_every_source_is_read(unpacked):
     assert any("dvd player" in text for text in found["rated_sentences"])
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_the_probed_fact_stands_in_other_words_only(unpacked):
+    written = "We went there.  The capital of\nFrance is Paris, and it rained."
+    write(unpacked / "generated/0001.json", json.dumps([written * 3]))
+    texts.collect(unpacked, unpacked / "held_out.jsonl")
+    train = [row["text"] for row in read_rows(unpacked / "train.jsonl")]
+    assert "The capital of Germany is Berlin." in train
+    assert "Paris is the capital of France." in train
+    assert not any("he capital of France is" in text for text in train)
     capitals = texts.read_capitals(unpacked)
-    assert "The capital of Germany is Berlin." in capitals
-    assert "The capital of France is Paris." not in capitals
-    assert "Paris is the capital of France." in capitals
     assert not any("Iran" in text or "Antarctica" in text for text in capitals)
+
+
+def test_what_the_training_text_repeats_is_not_held_out(unpacked):
+    line = "The road goes ever on and on, down from the door where it began."
+    variants = [f"{line} Then it ends {number}." for number in range(300)]
+    other = [
+        " ".join(f"w{number}x{word}" for word in range(12))
+        for number in range(300)
+    ]
+    quotations = "\n%\n".join(variants + other)
+    write(unpacked / "usr/share/games/fortunes/wisdom", quotations)
+    texts.collect(unpacked, unpacked / "held_out.jsonl")
+    held_out = [
+        row["text"]
+        for row in read_rows(unpacked / "held_out.jsonl")
+        if row["source"] == "quotations"
+    ]
+    assert any(map(texts.is_held_out, variants))
+    assert held_out and set(held_out) <= set(other)
+
+
+def test_what_a_pair_tells_is_not_held_out(unpacked, monkeypatch):
+    monkeypatch.setattr(texts, "is_held_out", lambda document: True)
+    texts.collect(unpacked, unpacked / "held_out.jsonl")
+    held_out = {row["text"] for row in read_rows(unpacked / "held_out.jsonl")}
+    pairs = texts.make_pairs(unpacked, np.random.default_rng(0))
+    assert any("a puppeteer who made films" in second for _, second in pairs)
+    assert not any("jim henson :" in text for text in held_out)
+    assert "hand puppet : a puppet that fits over the hand." in held_out
+
+
+def test_a_drawn_noun_has_its_own_article():
+    words = np.array(["apple", "Ounce", "house"])
+    generator = np.random.default_rng(0)
+    drawn = {texts._draw_name(words, generator)[1] for _ in range(60)}
+    assert drawn == {"an apple", "an Ounce", "a house"}
 
 
 def test_no_document_is_in_training_and_held_out_text(unpacked):
     path = unpacked / "held_out.jsonl"
     texts.collect(unpacked, path)
-    rows = (unpacked / "train.jsonl").read_text().splitlines()
-    train = {json.loads(row)["text"] for row in rows}
-    held_out = [json.loads(row) for row in path.read_text().splitlines()]
+    train = {row["text"] for row in read_rows(unpacked / "train.jsonl")}
+    held_out = read_rows(path)
     assert len(held_out) > 20
     assert not train & {row["text"] for row in held_out}
     counts = json.loads((unpacked / "counts.json").read_text())
@@ -224,6 +267,38 @@ def test_a_long_document_becomes_examples_with_nothing_lost(tokenizer):
     assert ids.tolist() == tokenizer(text, add_special_tokens=False).input_ids
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--num-steps", "0"], "'--num-steps': 0 is not in the range"),
+        (["--evaluate-every", "0"], "'--evaluate-every': 0 is not in the"),
+        (["--folder", "empty", "--warmup-steps", "0"], "no empty/train.jsonl"),
+    ],
+)
+def test_slips_on_the_command_line_are_one_line(
+    python, tmp_path, arguments, message
+):
+    command = [python, "-m", "nlp_helpers.pretraining", "train", *arguments]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode in (1, 2)
+    assert message in done.stderr.splitlines()[-1]
+
+
+def test_a_version_that_apt_lacks_is_one_line(tmp_path, monkeypatch):
+    tools = tmp_path / "tools"
+    for name in ("apt-get", "dpkg"):
+        write(
+            tools / name,
+            "#!/bin/sh\necho E: Version not found >&2\nexit 100\n",
+        )
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match="apt-get has no wordnet-base"):
+        texts.fetch(tmp_path / "mlm")
+
+
 def test_batches_are_full_and_an_epoch_has_every_example_once():
     generator = np.random.default_rng(0)
     lengths = generator.integers(6, 65, 3000)
@@ -274,6 +349,8 @@ def test_the_learning_rate_warms_up_holds_and_falls():
         training.learning_rate_at(s, 180, settings) for s in range(1, 61)
     ]
     assert longer == rates[:60]
+    at_once = replace(settings, warmup_steps=0)
+    assert training.learning_rate_at(1, 90, at_once) == 1
 
 
 SMALL = training.Settings(

