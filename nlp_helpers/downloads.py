@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import requests
+from filelock import FileLock
 from tqdm.auto import tqdm
 
 from nlp_helpers import files
@@ -22,7 +23,7 @@ def download(urls: Sequence[str], target: Path, rows: int = 0) -> Path:
 
     What a broken connection left stays in `target`.part, and the next call
     goes on from there. The first complete download records its sha256 beside
-    the file; every later one must have the same.
+    the file; every later one must have the same. A second process waits.
 
     Args:
         urls: addresses of the same file.
@@ -32,6 +33,13 @@ def download(urls: Sequence[str], target: Path, rows: int = 0) -> Path:
     Raises:
         UserError: no mirror answers, or the file is not the expected one.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        return _download(urls, target, rows)
+
+
+def _download(urls: Sequence[str], target: Path, rows: int) -> Path:
+    """Do what `download` says, alone."""
     record = target.with_name(f"{target.name}.sha256")
     if target.exists():
         if record.exists() and files.sha256(target) != _recorded(record):
@@ -40,7 +48,6 @@ def download(urls: Sequence[str], target: Path, rows: int = 0) -> Path:
                 " and it is fetched again"
             )
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.part")
     failures = []
     for url in urls:
@@ -85,11 +92,12 @@ def _fetch(url: str, partial: Path) -> None:
         answer.raise_for_status()
         resumed = answer.status_code == requests.codes.partial_content
         have = have if resumed else 0
-        expected = have + int(answer.headers.get("Content-Length", 0))
+        length = answer.headers.get("Content-Length")
+        expected = None if length is None else have + int(length)
         with (
             partial.open("ab" if resumed else "wb") as file,
             tqdm(
-                total=expected or None,
+                total=expected,
                 initial=have,
                 desc=url.rpartition("/")[2],
                 unit="B",
@@ -100,7 +108,7 @@ def _fetch(url: str, partial: Path) -> None:
             for chunk in answer.iter_content(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
-    if partial.stat().st_size < expected:
+    if expected is not None and partial.stat().st_size != expected:
         raise requests.ConnectionError(f"{url} broke off")
 
 

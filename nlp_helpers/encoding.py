@@ -7,7 +7,7 @@ integers, as long as the text is) and `label`. Nothing is padded on disk.
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,10 @@ def write_shards(
     """
     tokenizer = models.load_tokenizer(tokenizer_name)
     sources = sorted(splits.glob("*.parquet"))
+    rules = tokenizer.backend_tokenizer.to_str()
     description = {
         "tokenizer": tokenizer_name,
+        "tokenizer_sha256": hashlib.sha256(rules.encode()).hexdigest(),
         "max_length": max_length,
         "sha256": {path.name: files.sha256(path) for path in sources},
     }
@@ -132,13 +134,29 @@ def write_shards(
 def _finished(
     target: Path, description: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Return what shards.json says if it is of the same input, else None."""
+    """Return what shards.json says, if it is of the same input.
+
+    None if it is not, or if a shard is missing or has lost rows.
+    """
     path = target / "shards.json"
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     same = all(found.get(key) == value for key, value in description.items())
-    return found if same else None
+    if not same or _rows(target, found["rows"]) != found["rows"]:
+        return None
+    return found
+
+
+def _rows(folder: Path, splits: Iterable[str]) -> dict[str, int]:
+    """Count the rows of the shards of each split."""
+    return {
+        split: sum(
+            pq.read_metadata(shard).num_rows
+            for shard in folder.glob(f"{split}-*.parquet")
+        )
+        for split in splits
+    }
 
 
 def _work_folder(target: Path, description: dict[str, Any]) -> Path:

@@ -5,6 +5,8 @@ can be done twice, by whichever worker, and the files come out the same.
 """
 
 import os
+import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +19,11 @@ from nlp_helpers.errors import UserError
 Result = TypeVar("Result")
 
 ENGINES = ("local", "ray")
+KNOCK_TIMEOUT = 5  # seconds
+NO_CLUSTER = (
+    "engine is ray, and no Ray cluster answers{}; start one with"
+    " `ray start --head`, set RAY_ADDRESS, or set engine to local"
+)
 MOST_ATTEMPTS = 5  # of the tasks that a killed worker left undone
 # Several workers share the cores, so each keeps to one.
 ONE_THREAD = {
@@ -110,15 +117,13 @@ def _run_on_ray(
             " set engine to local"
         ) from error
     if not ray.is_initialized():
+        _check_address(os.environ.get("RAY_ADDRESS", ""))
         try:
             ray.init(
                 address="auto", log_to_driver=False, logging_level="error"
             )
         except ConnectionError as error:
-            raise UserError(
-                "engine is ray, and no Ray cluster answers; start one with"
-                " `ray start --head`, set RAY_ADDRESS, or set engine to local"
-            ) from error
+            raise UserError(NO_CLUSTER.format("")) from error
     wanted = {"num_cpus": 1, **resources}
     _warn_of_waiting(ray.nodes(), wanted)
     # A task whose worker is killed is given to another.
@@ -145,6 +150,23 @@ def _run_on_ray(
             remedy = "set more processors aside for each task"
             raise _killed_too_often(len(waiting), remedy) from error
         yield waiting.pop(done), result
+
+
+def _check_address(address: str) -> None:
+    """Knock at `host:port`: where nothing listens, Ray ends this process.
+
+    Raises:
+        UserError: nothing answers there.
+    """
+    found = re.fullmatch(r"([\w.-]+):(\d+)", address)
+    if not found:
+        return  # auto, local, ray://...: Ray says itself what is wrong
+    host, port = found.groups()
+    try:
+        socket.create_connection((host, int(port)), KNOCK_TIMEOUT).close()
+    except OSError as error:
+        place = f" at RAY_ADDRESS {address} ({error})"
+        raise UserError(NO_CLUSTER.format(place)) from error
 
 
 def _warn_of_waiting(

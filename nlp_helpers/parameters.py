@@ -166,10 +166,16 @@ def check(notebook: str, namespace: Mapping[str, Any]) -> None:
         namespace: the notebook's `globals()`; other variables are passed over.
 
     Raises:
-        UserError: a value has the wrong type or lies outside its range.
+        UserError: a value has the wrong type or lies outside its range, or
+            a text's name says that it is a secret.
     """
     fields = SCHEMAS[notebook].model_fields
-    values = {name: namespace[name] for name in fields if name in namespace}
+    values = {
+        name: value
+        for name, value in namespace.items()
+        if name in fields
+        or (isinstance(value, str) and SECRET_NAME.search(name))
+    }
     validate(notebook, values, f"parameters of {notebook}")
 
 

@@ -11,6 +11,8 @@ file that DuckDB cannot read at all goes through the careful reader as a whole.
 """
 
 import json
+import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,6 +56,7 @@ SCHEMA = pa.schema(
     ]
 )
 MEMORY_LIMIT = "500MB"
+MOST_THREADS = 8  # each holds some 32 MB of JSON; more would not fit
 BATCH_ROWS = 20_000
 MOST_LISTED = 100_000  # rejects of a file in rejects.jsonl; all are counted
 SHOWN_BYTES = 500  # of a rejected record, in rejects.jsonl
@@ -111,8 +114,15 @@ def connect() -> duckdb.DuckDBPyConnection:
     """Open a DuckDB in memory that stays small."""
     connection = duckdb.connect()
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+    threads = min(MOST_THREADS, os.cpu_count() or 1)
+    connection.execute(f"SET threads = {threads}")
     connection.execute("SET enable_progress_bar = false")
     return connection
+
+
+def literal(path: Path) -> str:
+    """Write a path so that DuckDB takes its `*`, `?` and `[` as they are."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
 
 
 @lru_cache(maxsize=1)
@@ -130,8 +140,8 @@ def ask(question: str, **tables: Path) -> pd.DataFrame:
     """
     with connect() as connection:
         for name, path in tables.items():
-            pattern = path / "*.parquet" if path.is_dir() else path
-            connection.from_parquet(str(pattern)).create_view(name)
+            pattern = literal(path) + "/*.parquet" * path.is_dir()
+            connection.from_parquet(pattern).create_view(name)
         return connection.sql(question).df()
 
 
@@ -163,7 +173,7 @@ def query(path: Path, form: str, rating_type: str = "VARCHAR") -> str:
     if form != "JSON array":
         options["ignore_errors"] = "true"
     arguments = ", ".join(f"{name}={value}" for name, value in options.items())
-    name = str(path).replace("'", "''")
+    name = literal(path).replace("'", "''")
     return f"SELECT {', '.join(fields)} FROM read_json('{name}', {arguments})"
 
 
@@ -185,6 +195,8 @@ def survey(path: Path) -> Counter:
     counted = f"SELECT {label} AS label, count(*) FROM ({rows}) GROUP BY 1"
     try:
         return Counter(dict(_shared().cursor().sql(counted).fetchall()))
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         raise UserError(
             f"{path} ({form}) is too damaged to be surveyed: {error}; read it"
@@ -258,6 +270,10 @@ def read_file(path: Path, category: str, target: Path) -> Report:
                 return report
         except (duckdb.InvalidInputException, duckdb.IOException):
             pass  # too damaged for DuckDB: all of it the careful way
+        except OSError as error:
+            # Once rows stream, DuckDB's errors come through Arrow like this.
+            if error.errno is not None or "Out of Memory" in str(error):
+                raise
         report = Report(path, report.form)
     report.reader = "careful"
     with _Writer(target, category) as writer:

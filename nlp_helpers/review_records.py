@@ -6,6 +6,7 @@ is dropped gets a reason.
 """
 
 import ast
+import codecs
 import gzip
 import html
 import json
@@ -33,6 +34,7 @@ PROBED_BYTES = 1 << 17  # of the file's beginning, to tell its form
 LONGEST_RECORD = 16 << 20  # bytes; nobody wrote a review of 16 MB
 TRUNCATED = "truncated file"
 TOO_LONG = "longer than 16 MB"
+SHOWN_BYTES = 2000  # of the first record
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -116,6 +118,15 @@ def records(path: Path, form: str) -> Iterator[tuple[int, int, bytes | str]]:
             yield record, line, content
 
 
+def show_first(path: Path, form: str) -> str:
+    """Return the first record of a file as far as it can be printed."""
+    for _, _, content in records(path, form):
+        if isinstance(content, str):
+            return content  # why there is none
+        return content[:SHOWN_BYTES].decode("utf-8", "replace").strip()
+    return "empty file"
+
+
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
     """Yield the lines that are not blank, with their numbers."""
     number = 0
@@ -140,6 +151,7 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
 def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
     """Yield the objects of a JSON array, whatever its layout."""
     decoder = json.JSONDecoder(strict=False)
+    utf8 = codecs.getincrementaldecoder("utf-8")("replace")
     text, place, line, more = "", 0, 1, True
     while True:
         skipped = re.compile(r"[\s,\[\ufeff]*").match(text, place)
@@ -156,7 +168,7 @@ def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
                     yield line, TRUNCATED
                     return
                 more = bool(piece)
-                text += piece.decode("utf-8", "replace")
+                text += utf8.decode(piece, final=not more)
                 continue
             if text[place:].strip(" \r\n\t]") == "":
                 return

@@ -126,16 +126,27 @@ def _find_own(folder: Path, categories: list[str]) -> dict[str, list[Path]]:
     """Take the files of a folder of the user's own.
 
     A category is a file, or a folder of files; its name is that before the
-    first dot.
+    first dot. Hidden files are passed over.
+
+    Raises:
+        UserError: a category has no file, or is unknown.
     """
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        inside = [file for file in inside if _is_visible(file)]
+        if not inside:
+            raise UserError(f"{path} has no file of reviews; remove it")
         found.setdefault(path.name.split(".")[0], []).extend(inside)
     _check_categories(str(folder), categories, found)
     return {name: found[name] for name in categories or found}
+
+
+def _is_visible(path: Path) -> bool:
+    """Say whether this is a file, and none like .DS_Store."""
+    return path.is_file() and not path.name.startswith(".")
 
 
 def _check_categories(

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -95,6 +96,21 @@ def test_a_broken_download_goes_on_where_it_broke_off(
     assert mirror.asked == ["bytes=0-", f"bytes={size}-"]
 
 
+def test_two_downloads_at_once_are_one(mirror, tmp_path):
+    target = tmp_path / "reviews.json.gz"
+    started = threading.Barrier(6)
+
+    def fetch():
+        started.wait()
+        return downloads.download([mirror.url], target)
+
+    with ThreadPoolExecutor(6) as pool:
+        found = [pool.submit(fetch) for _ in range(6)]
+    assert {future.result() for future in found} == {target}
+    assert target.read_bytes() == CONTENT
+    assert len(mirror.asked) == 1
+
+
 def test_a_complete_partial_file_is_taken_as_it_is(mirror, tmp_path):
     target = tmp_path / "reviews.json.gz"
     target.with_name("reviews.json.gz.part").write_bytes(CONTENT)
@@ -116,7 +132,7 @@ def test_another_number_of_rows_is_refused(mirror, tmp_path):
     mirror.content = CONTENT[:-50]
     with pytest.raises(UserError, match="has -1 rows"):
         downloads.download([mirror.url], target, rows=5000)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("reviews*"))
 
 
 def test_a_file_that_has_changed_is_refused(mirror, tmp_path):

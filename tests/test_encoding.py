@@ -7,6 +7,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+from transformers import BertConfig
 
 from nlp_helpers import (
     encoding,
@@ -214,6 +215,30 @@ def test_a_lost_shard_is_noticed(splits, tmp_path):
     (target / "train-00001.parquet").unlink()
     with pytest.raises(UserError, match="rows of train, 24000 were written"):
         encoding.read_shards(target, "train", "minilm-l6")
+    encoding.write_shards(splits, target, "minilm-l6", 32, backend="tokie")
+    assert len(encoding.read_shards(target, "train", "minilm-l6")) == 24000
+
+
+def test_another_vocabulary_under_the_same_name_makes_other_shards(
+    splits, root, tokenizer
+):
+    tokenizer.save_pretrained(root / "mine")
+    BertConfig().save_pretrained(root / "mine")
+    encoding.write_shards(splits, root / "shards", "mine", 8)
+    rules = root / "mine" / "tokenizer.json"
+    good, but = tokenizer.convert_tokens_to_ids(["good", "but"])
+    swapped = json.loads(rules.read_text())
+    words = swapped["model"]["vocab"]
+    words["good"], words["but"] = but, good
+    rules.write_text(json.dumps(swapped))
+    before = encoding.read_shards(root / "shards", "train", "mine")
+    encoding.write_shards(splits, root / "shards", "mine", 8)
+    after = encoding.read_shards(root / "shards", "train", "mine")
+    changed = np.concatenate(before.input_ids) != np.concatenate(
+        after.input_ids
+    )
+    ids = np.concatenate(before.input_ids)[changed]
+    assert set(ids.tolist()) == {good, but}
 
 
 def test_shards_of_another_tokenizer_are_refused(shards):

@@ -64,7 +64,8 @@ def test_an_unknown_engine_is_refused():
         list(engine.run(double, [], engine="dask"))
 
 
-def test_ray_without_a_cluster_says_how_to_start_one():
+def run_on_ray(address):
+    """Run a task with this RAY_ADDRESS; return what is printed."""
     code = (
         "from nlp_helpers import engine\n"
         "try: list(engine.run(print, [(1,)], engine='ray'))\n"
@@ -76,8 +77,19 @@ def test_ray_without_a_cluster_says_how_to_start_one():
     env = {k: v for k, v in os.environ.items() if k not in guard}
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=env | {"RAY_ADDRESS": "auto"},
+        env=env | {"RAY_ADDRESS": address},
         stdout=subprocess.PIPE,
         text=True,
+        timeout=60,
     )
-    assert "ray start --head" in done.stdout
+    return done.stdout
+
+
+def test_ray_without_a_cluster_says_how_to_start_one():
+    assert "ray start --head" in run_on_ray("auto")
+
+
+def test_an_address_where_nothing_listens_is_one_line():
+    said = run_on_ray("127.0.0.1:9")
+    assert "no Ray cluster answers at RAY_ADDRESS 127.0.0.1:9 (" in said
+    assert said.count("\n") == 1

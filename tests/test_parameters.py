@@ -144,5 +144,7 @@ def test_a_missing_file_and_a_missing_key_are_named(project, tmp_path):
 def test_the_check_in_the_notebook_passes_over_other_variables(project):
     given = parameters_cell(project, "01_next_token")
     parameters.check("01_next_token", {**given, "torch": object()})
+    with pytest.raises(UserError, match="hf_token looks like a secret"):
+        parameters.check("01_next_token", {**given, "hf_token": "hf_x"})
     with pytest.raises(UserError, match="top_p is 1.5"):
         parameters.check("01_next_token", {**given, "top_p": 1.5})

@@ -13,6 +13,7 @@ from nlp_helpers.review_records import (
     TRUNCATED,
     label_of,
     parse,
+    show_first,
 )
 from nlp_helpers.review_records import (
     records as records_of,
@@ -241,6 +242,61 @@ def test_a_damaged_array_goes_on_with_the_next_object(tmp_path):
         assert report.dropped == {"damaged JSON": 1} and len(rows) == 8
         report, rows = read(tmp_path, content[: len(content) - 20])
         assert report.dropped == {"damaged JSON": 2} and len(rows) == 7
+
+
+def test_a_damaged_array_of_many_records_loses_only_the_damage(tmp_path):
+    parts = [
+        json.dumps(review(f"とても良い電話です {n}"), ensure_ascii=False)
+        for n in range(8000)
+    ]
+    parts[4000] = parts[4000].replace("とても", "\udce9")
+    content = ",".join(parts).encode("utf-8", "surrogateescape")
+    report, rows = read(tmp_path, b"[" + content + b"]")
+    assert len(rows) == 8000 and not report.dropped
+    mended = [row["record"] for row in rows if "�" in row["text"]]
+    assert mended == [4001]
+
+
+def test_no_name_is_a_pattern(tmp_path):
+    sizes = {"reviews1.json": 1, "reviews[1].json": 3, "r*.json": 2}
+    sizes |= {"reviews?.json": 4, "[a]/r[1]*?.json": 5}
+    (tmp_path / "[a]").mkdir()
+    (tmp_path / "a").mkdir()
+    for name, size in sizes.items():
+        records = [review(f"{name} {n}") for n in range(size)]
+        (tmp_path / name).write_bytes(lines(records))
+    for name, size in sizes.items():
+        target = tmp_path / "part[0].parquet"
+        report = reading.read_file(tmp_path / name, "a", target)
+        assert (report.kept, report.reader) == (size, "fast")
+        [texts] = reading.ask("SELECT list(text) AS t FROM p", p=target)["t"]
+        assert sorted(texts) == [f"{name} {n}" for n in range(size)]
+        assert sum(reading.survey(tmp_path / name).values()) == size
+    folder = tmp_path / "parts[1]"
+    reading.read({"a": [tmp_path / "r*.json"]}, folder)
+    assert len(reading.ask("FROM p", p=folder)) == 2
+
+
+def test_many_cores_need_no_more_memory(monkeypatch):
+    monkeypatch.setattr(reading.os, "cpu_count", lambda: 64)
+    with reading.connect() as connection:
+        found = connection.sql("SELECT current_setting('threads')")
+        assert found.fetchall() == [(reading.MOST_THREADS,)]
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (lines(RECORDS), json.dumps(RECORDS[0])),
+        (b'{"reviewText": "caf\xe9"}\n', '{"reviewText": "caf�"}'),
+        (b"", "empty file"),
+        (gzip.compress(lines(RECORDS), mtime=0)[:20], TRUNCATED),
+    ],
+    ids=["sound", "no UTF-8", "empty", "cut off"],
+)
+def test_the_first_record_can_always_be_shown(tmp_path, content, shown):
+    (tmp_path / "reviews").write_bytes(content)
+    assert show_first(tmp_path / "reviews", "JSON lines") == shown
 
 
 def test_a_line_of_20_megabytes_is_dropped_and_counted(tmp_path):

@@ -45,6 +45,7 @@ def test_a_folder_of_your_own_files_is_a_source(root):
     for name in ("Phones.json", "Phones.2018.json.gz", "Books/1.json"):
         (root / "mine" / name).touch()
     (root / "mine" / ".hidden").touch()
+    (root / "mine" / "Books" / ".DS_Store").touch()
     found = reviews.fetch("mine", [])
     names = {
         category: [path.name for path in paths]
@@ -57,6 +58,9 @@ def test_a_folder_of_your_own_files_is_a_source(root):
     assert list(reviews.fetch("mine", ["Books"])) == ["Books"]
     with pytest.raises(UserError, match="mine has no category Toys; it has B"):
         reviews.fetch("mine", ["Toys"])
+    (root / "mine" / "Toys" / "deeper").mkdir(parents=True)
+    with pytest.raises(UserError, match="mine/Toys has no file of reviews"):
+        reviews.fetch("mine", [])
     (root / "empty").mkdir()
     with pytest.raises(UserError, match="it has no files"):
         reviews.fetch("empty", [])

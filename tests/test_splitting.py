@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -51,10 +52,11 @@ def load(folder):
 
 def test_duplicates_in_case_and_spaces_go_and_the_first_stays(tmp_path):
     texts = ["Good  one", "bad", "good one ", "BAD", "b\tad", "bad."]
+    texts += ["good\u00a0one", "b\u3000a\vd", "\u2003\fBad", "\x85bad"]
     records = [{"reviewText": t, "overall": 5, "asin": t} for t in texts]
     parts = make_parts(tmp_path, "parts", records)
     counts = splitting.split(parts, tmp_path / "out", test_size=0.5)
-    assert counts["duplicates"] == 3
+    assert counts["duplicates"] == 7
     kept = {text for side in load(tmp_path / "out") for text in side["text"]}
     assert kept == {"Good  one", "bad", "bad."}
 
@@ -121,6 +123,41 @@ def test_the_sample_is_the_same_rows_in_however_many_files(tmp_path):
     splitting.split(parts, tmp_path / "other", sample_per_category=70, seed=6)
     other = {t for side in load(tmp_path / "other") for t in side["text"]}
     assert other != found[0]
+
+
+@pytest.mark.parametrize("group_by", splitting.GROUPS)
+def test_the_split_is_the_same_in_any_folder(tmp_path, group_by):
+    records = reviews_of(600, reviewerID=None)
+    sides = []
+    for name in ("there", "th[e]re"):
+        (tmp_path / name).mkdir()
+        parts = make_parts(tmp_path / name, "parts", records, num_files=2)
+        splitting.split(parts, tmp_path / name / "out", group_by=group_by)
+        sides.append(load(tmp_path / name / "out")[1]["text"].tolist())
+    assert len(sides[0]) > 60 and sides[0] == sides[1]
+
+
+@pytest.mark.parametrize("sample", [1, 30, 39, 40, 10**6])
+def test_the_sample_is_what_was_asked_for(tmp_path, sample):
+    paths = {}
+    for category in ("a", "b'c"):
+        path = tmp_path / f"{category}.json"
+        records = [
+            {"reviewText": f"{category} {n}", "overall": n % 6}
+            for n in range(40)
+        ]
+        path.write_text("\n".join(map(json.dumps, records)))
+        paths[category] = [path]
+    reading.read(paths, tmp_path / "parts")
+    counts = splitting.split(
+        tmp_path / "parts",
+        tmp_path / "out",
+        sample_per_category=sample,
+        test_size=0.5,
+    )
+    assert counts["not sampled"] == 2 * (40 - min(40, sample))
+    table = pd.concat(load(tmp_path / "out"))
+    assert set(table["category"].value_counts()) == {min(40, sample)}
 
 
 def test_rows_keep_their_order_and_groups_of_the_file_their_size(
