@@ -55,7 +55,8 @@ def detect_form(path: Path) -> str:
     if start.startswith(b"["):
         return "JSON array"
     for line in start.splitlines()[:20]:
-        if _as_json(line) is not None:
+        # Invalid UTF-8 makes JSON no literal.
+        if _as_json(line.decode("utf-8", "replace").encode()) is not None:
             return "JSON lines"
         if _as_literal(line) is not None:
             return "Python literals"

@@ -214,6 +214,13 @@ def test_a_byte_order_mark_is_no_damage(tmp_path):
         assert report.kept == 3 and not report.dropped
 
 
+def test_a_first_line_of_invalid_utf8_is_still_json(tmp_path):
+    first = json.dumps(review("caf@")).encode().replace(b"@", b"\xe9")
+    report, rows = read(tmp_path, lines([first, *RECORDS]))
+    assert (report.form, report.reader) == ("JSON lines", "fast")
+    assert len(rows) == 4 and rows[0]["text"] == "caf�"
+
+
 def test_a_file_that_breaks_off_keeps_what_came_before(tmp_path):
     records = [review(f"{random.Random(n).random()} text") for n in range(999)]
     whole = lines(records)
