@@ -28,7 +28,6 @@ from nlp_helpers.predictions import top_k_table
 from nlp_helpers.pretraining import figures
 
 HERE = Path(__file__).parent
-SEED = 2018
 NUM_REVIEWS = 300
 # Probe, second segment or None, answers of which one must be among the first
 # so many; None where a person has to judge the five.
@@ -76,7 +75,7 @@ def read_reviews(folder: Path) -> list[str]:
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
     texts = [text for text in texts if text.strip()]
-    order = np.random.default_rng(SEED).permutation(len(texts))
+    order = np.random.default_rng(figures.SEED).permutation(len(texts))
     return [texts[i] for i in order[:NUM_REVIEWS]]
 
 
@@ -120,9 +119,13 @@ def main(names: list[str], json_path: str | None, reviews: Path) -> None:
     written = {}
     for name in names:
         tokenizer, model = models.load(name, AutoModelForMaskedLM)
-        found = figures.evaluate_held_out(model, tokenizer, documents, SEED)
+        found = figures.evaluate_held_out(
+            model, tokenizer, documents, figures.SEED
+        )
         if amazon:
-            found["amazon"] = figures.evaluate(model, tokenizer, amazon, SEED)
+            found["amazon"] = figures.evaluate(
+                model, tokenizer, amazon, figures.SEED
+            )
         table = pd.DataFrame(found).T.astype({"masked": int})
         click.echo(table.round(3).to_string())
         probes = []

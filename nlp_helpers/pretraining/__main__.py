@@ -7,6 +7,7 @@ import click
 from nlp_helpers.errors import run_command
 from nlp_helpers.pretraining import generated, texts, training
 
+DEFAULTS = training.Settings()
 COUNT = click.IntRange(min=1)
 SHARE = click.FloatRange(0, 1)
 FOLDER = click.option(
@@ -61,7 +62,7 @@ def collect(folder: Path, held_out: Path) -> None:
     default="build/minilm-l6-mlm",
     help="Gets weights/ and checkpoints/; a run in it is taken up again.",
 )
-@click.option("--num-steps", default=5000, type=COUNT, help="Optimizer steps.")
+@click.option("--num-steps", default=5200, type=COUNT, help="Optimizer steps.")
 @click.option(
     "--evaluate-every", default=500, type=COUNT, help="Steps in between."
 )
@@ -77,31 +78,47 @@ def collect(folder: Path, held_out: Path) -> None:
     metavar="FOLDER",
     help="Adapters and head of an earlier run, instead of new ones.",
 )
-@click.option("--rank", default=64, type=COUNT, help="Of the adapters.")
-@click.option("--batch-rows", default=16, type=COUNT, help="Rows of a step.")
+@click.option(
+    "--rank", default=DEFAULTS.rank, type=COUNT, help="Of the adapters."
+)
+@click.option(
+    "--batch-rows",
+    default=DEFAULTS.batch_rows,
+    type=COUNT,
+    help="Rows of a step.",
+)
 @click.option(
     "--max-length",
-    default=128,
+    default=DEFAULTS.max_length,
     type=click.IntRange(8, 512),
     help="Tokens of a row.",
 )
-@click.option("--learning-rate", default=1e-3, help="Highest of the run.")
+@click.option(
+    "--learning-rate",
+    default=DEFAULTS.learning_rate,
+    help="Highest of the run.",
+)
 @click.option(
     "--warmup-steps",
-    default=200,
+    default=DEFAULTS.warmup_steps,
     type=click.IntRange(min=0),
     help="Steps up to that rate.",
 )
 @click.option(
-    "--mask-share", default=0.2, type=SHARE, help="Share that is masked."
+    "--mask-share",
+    default=DEFAULTS.mask_share,
+    type=SHARE,
+    help="Share that is masked.",
 )
 @click.option(
     "--whole-word-share",
-    default=0.5,
+    default=DEFAULTS.whole_word_share,
     type=SHARE,
     help="Share of the examples in which whole words are masked.",
 )
-@click.option("--seed", default=2018, help="Seeds every random choice.")
+@click.option(
+    "--seed", default=DEFAULTS.seed, help="Seeds every random choice."
+)
 @click.option("--device", default="auto", help="auto, cpu or cuda.")
 def train(
     folder: Path,

@@ -14,6 +14,7 @@ from transformers import (
 MASK_SHARE = 0.15
 MAX_LENGTH = 128  # tokens; longer documents are cut into pieces
 BATCH_SIZE = 16
+SEED = 2018  # of the masks, whatever seed a model was trained with
 
 
 def read_held_out(path: Path) -> dict[str, list[str]]:
