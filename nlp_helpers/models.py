@@ -140,7 +140,10 @@ def _check_task(name: str, folder: Path, model_class: type) -> None:
         )
     mapping = getattr(model_class, "_model_mapping", None)
     if mapping is not None and type(config) not in mapping:
-        problem = f"is a {config.model_type}, and {model_class.__name__} none"
+        problem = (
+            f"is of type {config.model_type}, which {model_class.__name__}"
+            " does not open"
+        )
     elif (
         model_class is transformers.AutoModelForCausalLM
         and type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING

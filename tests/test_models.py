@@ -102,7 +102,9 @@ def test_a_model_that_fills_masks_continues_no_text(root, is_decoder):
 
 
 def test_a_model_that_continues_texts_fills_no_mask():
-    with pytest.raises(UserError, match="is a llama, and AutoModelForMasked"):
+    with pytest.raises(
+        UserError, match="is of type llama, which AutoModelForMaskedLM"
+    ):
         models.load("smollm2-135m", AutoModelForMaskedLM)
 
 
