@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 from transformers import BertForMaskedLM
 
@@ -23,6 +24,7 @@ from nlp_helpers.pretraining import (
     texts,
     training,
 )
+from nlp_helpers.pretraining.__main__ import main
 
 NOUNS = """\
   1 This software and database is being provided to you | with a licence
@@ -272,18 +274,20 @@ def test_a_long_document_becomes_examples_with_nothing_lost(tokenizer):
     [
         (["--num-steps", "0"], "'--num-steps': 0 is not in the range"),
         (["--evaluate-every", "0"], "'--evaluate-every': 0 is not in the"),
-        (["--folder", "empty", "--warmup-steps", "0"], "no empty/train.jsonl"),
+        (
+            ["--folder", "empty", "--warmup-steps", "0"],
+            "no empty/train.jsonl; write it with",
+        ),
     ],
 )
 def test_slips_on_the_command_line_are_one_line(
-    python, tmp_path, arguments, message
+    tmp_path, monkeypatch, arguments, message
 ):
-    command = [python, "-m", "nlp_helpers.pretraining", "train", *arguments]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode in (1, 2)
-    assert message in done.stderr.splitlines()[-1]
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["train", *arguments])
+    assert done.exit_code in (1, 2)
+    last = (done.stderr or str(done.exception)).splitlines()[-1]
+    assert message in last
 
 
 def test_a_version_that_apt_lacks_is_one_line(tmp_path, monkeypatch):
