@@ -437,6 +437,38 @@ def test_a_run_starts_from_the_weights_of_another(corpus, tmp_path):
         assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+def test_the_average_of_two_runs_is_a_folder_of_weights(corpus, tmp_path):
+    folders = []
+    for number, steps in enumerate((1, 14)):
+        output = tmp_path / str(number)
+        training.train(*corpus, output, steps, 14, SMALL, "cpu")
+        folders.append(output / "weights")
+    training.average(folders, tmp_path / "mean")
+    for name in (training.ADAPTERS, training.OUTPUT_BIAS):
+        one, two, mean = [
+            load_file(folder / name)
+            for folder in (*folders, tmp_path / "mean")
+        ]
+        assert one.keys() == two.keys() == mean.keys()
+        for key, tensor in mean.items():
+            expected = (one[key].float() + two[key].float()) / 2
+            torch.testing.assert_close(
+                tensor.float(), expected, rtol=1e-3, atol=1e-6
+            )
+        assert any(not torch.equal(one[key], mean[key]) for key in mean)
+    settings = replace(SMALL, start_from=str(tmp_path / "mean"))
+    training.build_model(settings)
+    training.train(
+        *corpus, tmp_path / "2", 1, 1, replace(SMALL, rank=8), "cpu"
+    )
+    other = tmp_path / "2" / "weights"
+    with pytest.raises(UserError, match="2/weights has other adapters than"):
+        training.average([folders[0], other], tmp_path / "mean")
+    (other / training.OUTPUT_BIAS).unlink()
+    with pytest.raises(UserError, match="2/weights: "):
+        training.average([other], tmp_path / "mean")
+
+
 @pytest.mark.parametrize("kind", ["nothing", "half", "other rank", "encoder"])
 def test_what_cannot_be_started_from_is_refused(corpus, tmp_path, kind):
     training.train(*corpus, tmp_path / "first", 1, 1, SMALL, "cpu")

@@ -10,6 +10,7 @@ from nlp_helpers.pretraining import generated, texts, training
 DEFAULTS = training.Settings()
 COUNT = click.IntRange(min=1)
 SHARE = click.FloatRange(0, 1)
+FOLDER_PATH = click.Path(file_okay=False, path_type=Path)
 FOLDER = click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -26,7 +27,7 @@ HELD_OUT = click.option(
 
 @click.group(context_settings={"show_default": True})
 def main() -> None:
-    """Fetch, generate, collect, train: `make train-mlm` does all four."""
+    """Fetch, generate, collect, train: `make train-mlm` does these four."""
 
 
 @main.command()
@@ -129,7 +130,7 @@ def train(
     device: str,
     **settings,
 ) -> None:
-    """Train; the defaults, with --start-from, made the shipped weights."""
+    """Train; the defaults, with --start-from, are those of the last run."""
     training.train(
         folder,
         held_out,
@@ -139,6 +140,16 @@ def train(
         training.Settings(**settings),
         device,
     )
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=FOLDER_PATH)
+@click.option(
+    "--output", required=True, type=FOLDER_PATH, help="Gets the mean."
+)
+def average(folders: tuple[Path, ...], output: Path) -> None:
+    """Write the mean of the weights in FOLDERS."""
+    training.average(folders, output)
 
 
 if __name__ == "__main__":

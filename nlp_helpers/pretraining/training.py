@@ -9,7 +9,9 @@ encoder, or together with the whole encoder.
 
 import json
 import math
+import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -129,6 +131,46 @@ def load_adapters(model: torch.nn.Module, folder: Path) -> None:
     adapters = {name: tensor.float() for name, tensor in adapters.items()}
     set_peft_model_state_dict(model, adapters)
     inner(model).cls.predictions.bias.data.copy_(bias)
+
+
+def average(folders: Sequence[Path], output: Path) -> None:
+    """Write the mean of the weights that runs made from one another.
+
+    The mean of weights on one path of training often forgets less than the
+    last of them (Wortsman et al. 2022, Robust fine-tuning of zero-shot
+    models). It is taken of the factors, so the rank stays what it was.
+
+    Raises:
+        UserError: a folder has no adapters, or they are of another shape.
+    """
+    first, *others = [_read_weights(folder) for folder in folders]
+    for folder, other in zip(folders[1:], others, strict=True):
+        if _shapes(other) != _shapes(first):
+            raise UserError(f"{folder} has other adapters than {folders[0]}")
+    mean = {
+        name: torch.stack([tensor, *(o[name] for o in others)]).mean(0).half()
+        for name, tensor in first.items()
+    }
+    bias = {"bias": mean.pop("bias")}
+    with files.staged_folder(output) as staging:
+        shutil.copy(folders[0] / models.ADAPTER_CONFIG, staging)
+        save_file(mean, staging / ADAPTERS, metadata={"format": "pt"})
+        save_file(bias, staging / OUTPUT_BIAS)
+
+
+def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Read adapters, head and output bias in single precision.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    try:
+        tensors = load_file(folder / ADAPTERS) | load_file(
+            folder / OUTPUT_BIAS
+        )
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: {error}") from error
+    return {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
