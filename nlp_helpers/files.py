@@ -102,7 +102,9 @@ def writing(target: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         named = Path(error.filename or target)
-        if error.errno not in REMEDIES or target.parent not in named.parents:
+        place = target.parent  # or above it, where that cannot be made
+        ours = named.is_relative_to(place) or place.is_relative_to(named)
+        if error.errno not in REMEDIES or not ours:
             raise
         raise UserError(explain(error, what)) from error
 
