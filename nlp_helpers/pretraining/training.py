@@ -118,17 +118,13 @@ def load_adapters(model: torch.nn.Module, folder: Path) -> None:
     Raises:
         UserError: the folder has none, or they are of another rank.
     """
-    try:
-        adapters = load_file(folder / ADAPTERS)
-        bias = load_file(folder / OUTPUT_BIAS)["bias"]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise UserError(f"--start-from {folder}: {error}") from error
+    adapters = _read_weights(folder)
+    bias = adapters.pop("bias")
     wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
     if _shapes(adapters) != _shapes(wanted):
         raise UserError(
             f"{folder / ADAPTERS} has no adapters of this --rank and model"
         )
-    adapters = {name: tensor.float() for name, tensor in adapters.items()}
     set_peft_model_state_dict(model, adapters)
     inner(model).cls.predictions.bias.data.copy_(bias)
 
@@ -165,11 +161,13 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         UserError: a file is missing or damaged.
     """
     try:
-        tensors = load_file(folder / ADAPTERS) | load_file(
-            folder / OUTPUT_BIAS
-        )
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder}: {error}") from error
+        tensors = load_file(folder / ADAPTERS)
+        tensors["bias"] = load_file(folder / OUTPUT_BIAS)["bias"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise UserError(
+            f"{folder} holds no weights that a run wrote ({error}); name the"
+            " folder weights/ of an --output"
+        ) from error
     return {name: tensor.float() for name, tensor in tensors.items()}
 
 
