@@ -86,7 +86,9 @@ def sentence_vectors(
     model_name: str, tokens: TokenSet, device: torch.device | str = "cpu"
 ) -> np.ndarray:
     """Return the mean hidden state of each of N texts, (N, H)."""
-    tokenizer, model = models.load(model_name, transformers.BertModel, device)
+    tokenizer, model = models.load(
+        model_name, transformers.BertModel, device, add_pooling_layer=False
+    )
     lengths = np.array([len(ids) for ids in tokens.input_ids])
     order = np.argsort(lengths, kind="stable")  # so that little is padded
     vectors = np.empty((len(tokens), model.config.hidden_size), np.float32)

@@ -66,16 +66,20 @@ def classify(
         texts: read only as far as answers are asked for, and a little more.
         tokenizer: the classifier's own.
         model: see `load`.
-        max_length: what a text has beyond so many tokens is not read.
+        max_length: what a text has beyond so many tokens, or beyond the
+            positions of the model, is not read.
 
     Yields:
         For each text, in order: `text`, `label`, and the probability of
         every label under its name.
     """
-    names = list(model.model.config.id2label.values())
+    config = model.model.config
+    # By their numbers: a config.json may list them in any order.
+    names = [config.id2label[number] for number in range(config.num_labels)]
+    longest = min(max_length, config.max_position_embeddings)
     remaining = iter(texts)
     while some := list(islice(remaining, TEXTS_AT_ONCE)):
-        input_ids = encode(some, tokenizer, max_length)
+        input_ids = encode(some, tokenizer, longest)
         logits = torch.from_numpy(unpadded.predict_logits(model, input_ids))
         rows = logits.softmax(dim=-1).tolist()
         for text, row in zip(some, rows, strict=True):

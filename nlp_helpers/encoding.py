@@ -85,10 +85,9 @@ def write_shards(
     """
     tokenizer = models.load_tokenizer(tokenizer_name)
     sources = sorted(splits.glob("*.parquet"))
-    rules = tokenizer.backend_tokenizer.to_str()
     description = {
         "tokenizer": tokenizer_name,
-        "tokenizer_sha256": hashlib.sha256(rules.encode()).hexdigest(),
+        "tokenizer_sha256": _hash_rules(tokenizer),
         "max_length": max_length,
         "sha256": {path.name: files.sha256(path) for path in sources},
     }
@@ -129,6 +128,12 @@ def write_shards(
     files.write_json(work / "shards.json", description)
     files.replace_folder(work, target)
     return description
+
+
+def _hash_rules(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the hash of all that decides what the tokenizer answers."""
+    rules = tokenizer.backend_tokenizer.to_str()
+    return hashlib.sha256(rules.encode()).hexdigest()
 
 
 def _finished(
@@ -189,6 +194,12 @@ def read_shards(folder: Path, split: str, tokenizer_name: str) -> TokenSet:
             f"{folder} was made with the tokenizer of"
             f" {description['tokenizer']}, not of {tokenizer_name}; run"
             f" notebook 04 with model_name {tokenizer_name}"
+        )
+    rules = _hash_rules(models.load_tokenizer(tokenizer_name))
+    if description.get("tokenizer_sha256") != rules:
+        raise UserError(
+            f"the tokenizer of {tokenizer_name} has changed since {folder} was"
+            " made; run notebook 04 again"
         )
     shards = sorted(folder.glob(f"{split}-*.parquet"))
     tables = [pq.read_table(shard) for shard in shards]

@@ -12,9 +12,29 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
+from nlp_helpers.errors import UserError
 from nlp_helpers.reviews import ID2LABEL, LABEL2ID
 
 RESAMPLES = 10_000  # of the bootstrap
+_CLEAR = [LABEL2ID["positive"], LABEL2ID["negative"]]
+
+
+def check_classes(train: np.ndarray, validation: np.ndarray) -> None:
+    """Ask for labels that can be learned from, and judged by.
+
+    Raises:
+        UserError: all training texts are of one class, or no validation text
+            is positive or negative.
+    """
+    if len(set(train)) < 2:
+        problem = "training texts of two classes"
+    elif not np.isin(validation, _CLEAR).any():
+        problem = "validation texts that are positive or negative"
+    else:
+        return
+    raise UserError(
+        f"there are no {problem}; run notebook 04 with more reviews"
+    )
 
 
 def score(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
@@ -32,13 +52,16 @@ def score(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
 
 
 def compare(
-    labels: np.ndarray, answers: Mapping[str, np.ndarray]
+    labels: np.ndarray,
+    answers: Mapping[str, np.ndarray],
+    groups: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Tabulate the scores of several predictions for the same texts.
 
     Args:
         labels: the true classes, (N,).
         answers: name -> predicted classes, (N,).
+        groups: see `bootstrap`.
 
     Returns:
         A row for each: `accuracy`, `macro_f1`, and `low` and `high`, its
@@ -46,7 +69,7 @@ def compare(
     """
     rows = {}
     for name, predictions in answers.items():
-        low, high = bootstrap(labels, predictions)
+        low, high = bootstrap(labels, predictions, groups=groups)
         rows[name] = score(labels, predictions) | {"low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -87,36 +110,58 @@ def bootstrap(
     labels: np.ndarray,
     predictions: np.ndarray,
     rival: np.ndarray | None = None,
+    groups: Sequence[str] | None = None,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Return the 95 % interval of macro-F1, or of the gain over a rival.
 
     The percentile bootstrap (Efron 1979): draw as many texts as there are,
     with replacement, 10,000 times, and take the middle 95 % of the figures.
-    What a draw needs to know of a text is its class and what was predicted,
-    so that numbers of such cells are drawn, from a multinomial distribution,
-    which is the same and much faster. It says how far chance in the choice
-    of texts reaches, not in the training.
+    Texts that belong together are drawn together (the cluster bootstrap):
+    the sentences of a review agree more than those of two, so that drawing
+    single ones makes the interval too narrow. It says how far chance in the
+    choice of texts reaches, not in the training.
+
+    What a draw needs to know of a group is how many of its texts have which
+    class and predictions. Many groups are alike in this, so that numbers of
+    such kinds are drawn, from a multinomial distribution, which is the same
+    and much faster.
 
     Args:
         labels: the true classes, (N,).
         predictions: of the model, (N,).
         rival: predictions of another model for the same texts, (N,).
+        groups: what each text belongs to, for example its review, (N,); a
+            text without a name stands alone, as all do if there are none.
         seed: of the draws.
     """
     size = len(ID2LABEL)
     other = predictions if rival is None else rival
-    cells = np.zeros((size, size, size), np.int64)
-    np.add.at(cells, (labels, predictions, other), 1)
-    draws = np.random.default_rng(seed).multinomial(
-        len(labels), cells.ravel() / len(labels), RESAMPLES
+    numbers = _number_groups(groups, len(labels))
+    cells = np.zeros((numbers.max() + 1, size, size, size), np.int64)
+    np.add.at(cells, (numbers, labels, predictions, other), 1)
+    kinds, sizes = np.unique(
+        cells.reshape(len(cells), -1), axis=0, return_counts=True
     )
-    draws = draws.reshape(-1, size, size, size)
+    draws = np.random.default_rng(seed).multinomial(
+        len(cells), sizes / len(cells), RESAMPLES
+    )
+    draws = (draws @ kinds).reshape(-1, size, size, size)
     figures = macro_f1(draws.sum(axis=3))
     if rival is not None:
         figures = figures - macro_f1(draws.sum(axis=2))
     low, high = np.percentile(figures, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _number_groups(groups: Sequence[str] | None, size: int) -> np.ndarray:
+    """Number the groups of `size` texts from 0; one without a name is new."""
+    if groups is None:
+        return np.arange(size)
+    numbers, names = pd.factorize(np.asarray(groups, dtype=object))
+    alone = numbers < 0
+    numbers[alone] = len(names) + np.arange(alone.sum())
+    return numbers
 
 
 def reliability(labels: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
@@ -154,9 +199,8 @@ def without_neutral(labels: np.ndarray, logits: np.ndarray) -> float:
     Neutral texts are left out and *neutral* cannot be answered: what the
     model would reach if the neutral class did not exist.
     """
-    classes = [LABEL2ID["positive"], LABEL2ID["negative"]]
-    rows = np.isin(labels, classes)
-    answers = np.take(classes, logits[rows][:, classes].argmax(axis=1))
+    rows = np.isin(labels, _CLEAR)
+    answers = np.take(_CLEAR, logits[rows][:, _CLEAR].argmax(axis=1))
     return float((answers == labels[rows]).mean())
 
 

@@ -57,14 +57,17 @@ def make_once(target: Path, make: Callable[[Path], None]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock")):
             if not target.is_dir():
-                _remove_half_made(target)
+                remove_half_made(target)
                 with staged_folder(target) as staging:
                     make(staging)
     return target
 
 
-def _remove_half_made(target: Path) -> None:
-    """Remove what killed processes left of `target`; needs its lock."""
+def remove_half_made(target: Path) -> None:
+    """Remove what killed processes left of `target`.
+
+    No other process may be making it.
+    """
     for folder in target.parent.glob(f".{glob.escape(target.name)}-*"):
         shutil.rmtree(folder)
 

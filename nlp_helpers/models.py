@@ -94,8 +94,9 @@ def load(
         model_class: the transformers class to open it with, for example
             BertForMaskedLM or AutoModelForCausalLM.
         device: where the weights go.
-        new_head: whether weights that the files lack, or have in another
-            size, are to be drawn at random, because training comes next.
+        new_head: whether weights of head and pooler that the files lack, or
+            have in another size, are to be drawn at random, because training
+            comes next.
         config: settings passed on to the model's configuration.
 
     Raises:
@@ -115,8 +116,15 @@ def load(
             ignore_mismatched_sizes=new_head,
             **config,
         )
-    missing = sorted(loading["missing_keys"])
-    if missing and not new_head:
+    missing = sorted(
+        {
+            *loading["missing_keys"],
+            *(key[0] for key in loading["mismatched_keys"]),
+        }
+    )
+    if new_head:
+        missing = [name for name in missing if _in_encoder(name, model)]
+    if missing:
         raise UserError(
             f"{name} has no trained weights for {missing[0]} and"
             f" {len(missing) - 1} more of {model_class.__name__}; choose a"
@@ -126,20 +134,27 @@ def load(
     return tokenizer, model.to(device).eval()
 
 
+def _in_encoder(name: str, model: transformers.PreTrainedModel) -> bool:
+    """Say whether a weight is neither of the head nor of the pooler."""
+    prefix = f"{model.base_model_prefix}."
+    return name.startswith(prefix) and ".pooler." not in name
+
+
 def _check_task(name: str, folder: Path, model_class: type) -> None:
     """Refuse a model for a task that its kind does not do.
 
     Raises:
-        UserError: transformers has no such class for it; or a text is to be
-            continued by a model that reads both ways. transformers opens that
-            too, for use inside of larger models: it continues with nonsense.
+        UserError: transformers has no such class for it, or the class is of
+            another kind of model, whose weights would all be drawn at random;
+            or a text is to be continued by a model that reads both ways.
+            transformers opens that too, for use inside of larger models: it
+            continues with nonsense.
     """
     with _opening(folder):
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True
         )
-    mapping = getattr(model_class, "_model_mapping", None)
-    if mapping is not None and type(config) not in mapping:
+    if not _opens(model_class, config):
         problem = (
             f"is of type {config.model_type}, which {model_class.__name__}"
             " does not open"
@@ -155,6 +170,14 @@ def _check_task(name: str, folder: Path, model_class: type) -> None:
     raise UserError(
         f"{name} {problem}; choose a model that was trained for this task"
     )
+
+
+def _opens(model_class: type, config: transformers.PreTrainedConfig) -> bool:
+    """Say whether a class, or one of an Auto class, is for such a model."""
+    mapping = getattr(model_class, "_model_mapping", None)
+    if mapping is not None:
+        return type(config) in mapping
+    return model_class.config_class.model_type == config.model_type
 
 
 def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:

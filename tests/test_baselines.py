@@ -54,6 +54,13 @@ def test_the_frozen_encoder_knows_words_it_was_never_shown(token_set):
     assert found.tolist() == [1, 2]
 
 
+def test_an_encoder_without_pooler_has_vectors_too(token_set):
+    tokens = token_set(["a good camera"], [1])
+    [vector] = baselines.sentence_vectors("minilm-l6-mlm", tokens)
+    assert np.isfinite(vector).all()
+    assert vector.std() > 0
+
+
 def test_a_vector_does_not_depend_on_its_neighbours(token_set):
     together = token_set(["a camera", "a very much longer text " * 9], [0, 0])
     alone = TokenSet(together.input_ids[:1], together.labels[:1])

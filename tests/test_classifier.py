@@ -93,6 +93,37 @@ def test_a_long_text_is_cut(loaded):
     assert answer["positive"] == pytest.approx(same["positive"], abs=1e-5)
 
 
+def test_labels_are_named_by_their_numbers(folder, loaded, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    names = config["id2label"]
+    config["id2label"] = {number: names[number] for number in ("2", "0", "1")}
+    (copy / "config.json").write_text(json.dumps(config))
+    found = classifier.classify(TEXTS, *classifier.load(str(copy)))
+    assert list(found) == list(classifier.classify(TEXTS, *loaded))
+
+
+def test_a_text_is_cut_to_the_positions_of_the_model(tmp_path):
+    config = BertConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        id2label=ID2LABEL,
+        label2id=LABEL2ID,
+    )
+    checkpoints.save_model(
+        tmp_path / "short",
+        BertForSequenceClassification(config),
+        models.load_tokenizer("minilm-l6"),
+    )
+    short = classifier.load(str(tmp_path / "short"))
+    texts = [" good" * 2000, " good" * 62]
+    [cut, same] = classifier.classify(texts, *short)
+    assert cut["positive"] == pytest.approx(same["positive"], abs=1e-5)
+
+
 def test_lines_without_text_are_passed_over():
     file = io.BytesIO(b"\xef\xbb\xbfone\n\n  \n two \r\nthree")
     assert list(classifier.read_lines(file)) == ["one", "two", "three"]

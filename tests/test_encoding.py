@@ -225,13 +225,15 @@ def test_another_vocabulary_under_the_same_name_makes_other_shards(
     tokenizer.save_pretrained(root / "mine")
     BertConfig().save_pretrained(root / "mine")
     encoding.write_shards(splits, root / "shards", "mine", 8)
+    before = encoding.read_shards(root / "shards", "train", "mine")
     rules = root / "mine" / "tokenizer.json"
     good, but = tokenizer.convert_tokens_to_ids(["good", "but"])
     swapped = json.loads(rules.read_text())
     words = swapped["model"]["vocab"]
     words["good"], words["but"] = but, good
     rules.write_text(json.dumps(swapped))
-    before = encoding.read_shards(root / "shards", "train", "mine")
+    with pytest.raises(UserError, match="tokenizer of mine has changed sin"):
+        encoding.read_shards(root / "shards", "train", "mine")
     encoding.write_shards(splits, root / "shards", "mine", 8)
     after = encoding.read_shards(root / "shards", "train", "mine")
     changed = np.concatenate(before.input_ids) != np.concatenate(

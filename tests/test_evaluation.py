@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from nlp_helpers import evaluation
+from nlp_helpers.errors import UserError
 
 LABELS = np.array([0, 1, 1, 1, 2, 2])
 PREDICTIONS = np.array([1, 1, 1, 0, 2, 1])
@@ -82,6 +83,67 @@ def test_the_interval_is_that_of_texts_drawn_one_by_one(many):
             np.percentile(drawn, [2.5, 97.5]), abs=0.01
         )
         assert 0.03 < found[1] - found[0] < 0.15
+
+
+def test_texts_of_one_group_are_drawn_together(many):
+    labels, predictions, rival = many
+    groups = [f"review {row // 40}" for row in range(len(labels))]
+    groups[-3:] = [None, float("nan"), None]  # of no review: three groups
+    numbers = [row // 40 for row in range(397)] + [10, 11, 12]
+    members = [np.flatnonzero(np.equal(numbers, n)) for n in range(13)]
+    generator = np.random.default_rng(5)
+    figures, gains = [], []
+    for _ in range(2000):
+        drawn = generator.integers(0, len(members), len(members))
+        rows = np.concatenate([members[number] for number in drawn])
+        first, second = (
+            evaluation.macro_f1(
+                evaluation.confusion_counts(labels[rows], found[rows])
+            )
+            for found in (predictions, rival)
+        )
+        figures.append(first)
+        gains.append(first - second)
+    for found, expected in (
+        (
+            evaluation.bootstrap(labels, predictions, groups=groups),
+            figures,
+        ),
+        (evaluation.bootstrap(labels, predictions, rival, groups), gains),
+    ):
+        assert found == pytest.approx(
+            np.percentile(expected, [2.5, 97.5]), abs=0.01
+        )
+
+
+def test_copies_make_nothing_surer_where_they_are_one_group(many):
+    labels, predictions, _ = (np.repeat(rows, 9) for rows in many)
+    names = [str(row) for row in range(400) for _ in range(9)]
+    apart = evaluation.bootstrap(many[0], many[1])
+    together = evaluation.bootstrap(labels, predictions, groups=names)
+    singly = evaluation.bootstrap(labels, predictions)
+    assert together == pytest.approx(apart, abs=0.003)
+    assert np.ptp(singly) < np.ptp(together) / 2
+    table = evaluation.compare(labels, {"it": predictions}, names)
+    assert table.loc["it", ["low", "high"]].tolist() == list(together)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "message"),
+    [
+        ([1, 1, 1], [0, 1, 2], "no training texts of two classes; run"),
+        ([0, 1, 2], [0, 0], "no validation texts that are positive or"),
+        ([0, 1], [2, 2], None),
+    ],
+)
+def test_labels_that_teach_or_show_nothing_are_refused(
+    train, validation, message
+):
+    arrays = np.array(train), np.array(validation)
+    if message is None:
+        return evaluation.check_classes(*arrays)
+    with pytest.raises(UserError, match=message):
+        evaluation.check_classes(*arrays)
 
 
 def test_the_gain_over_itself_is_nothing(many):

@@ -334,9 +334,11 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     half = folder.with_name(f".{NAME}.ipynb")
     half.write_text("{")
     unfinished = [folder / ".shards-0123", folder / "training/1/checkpoints"]
-    for work in unfinished:
+    going_on = [folder / "training/2" / p for p in ("checkpoints", ".best-01")]
+    for work in (*unfinished, *going_on):
         work.mkdir(parents=True)
         (work / "work").write_text("")
+    (folder / "training/1/history.json").write_text("{}")
     done = command("status")
     assert f"offline/{NAME}" in done.stdout and "stale" in done.stdout
     dry = command("clean", "--dry-run")
@@ -347,5 +349,6 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     run_once(place, force=True)
     command("clean")
     assert not any(work.exists() for work in unfinished)
+    assert all((work / "work").exists() for work in going_on)
     assert run_once(place).status == "unchanged"
     assert (folder / "metrics.json").exists()

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -303,9 +304,43 @@ def test_a_checkpoint_of_other_texts_or_settings_is_refused(
     tokens = encoding.read_shards(
         place / "shards", "train", settings.model_name
     )
-    print_before = training.fingerprint(settings, tokens)
+    _, model = training.load_model(settings)
+    before = training.fingerprint(settings, model, tokens)
     tokens.input_ids[5] = tokens.input_ids[5][::-1].copy()
-    assert training.fingerprint(settings, tokens) != print_before
+    changed = training.fingerprint(settings, model, tokens)
+    assert {n for n in before if before[n] != changed[n]} == {"texts"}
+    with torch.no_grad():
+        model.model.bert.embeddings.word_embeddings.weight[7, 7] += 0.1
+    moved = training.fingerprint(settings, model, tokens)
+    assert {n for n in before if moved[n] != changed[n]} == {"weights"}
+
+
+def test_texts_longer_than_the_model_reads_are_refused(place, settings):
+    tokens = encoding.TokenSet([np.arange(513)], np.array([1]))
+    _, model = training.load_model(settings)
+    accelerator = training.make_accelerator("cpu")
+    with pytest.raises(UserError, match="reads 512 tokens .* have 513; run"):
+        training.Run(accelerator, model, tokens, settings)
+
+
+def test_what_killed_trainings_left_is_removed(place, settings, whole):
+    output = place / "cleared"
+    left = [output / f".{name}-0123" for name in ("model", "best")]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"half")
+    training.train(place, output, settings, "cpu", 45)
+    assert not any(folder.exists() for folder in left)
+    assert weights(output) == weights(whole)
+
+
+def tell_apart(checkpoints):
+    """Write a loss that no training has into the newest; return it."""
+    path = max(checkpoints.glob("step-*")) / "state.json"
+    state = json.loads(path.read_text())
+    state["history"]["losses"][0] = 99.0
+    path.write_text(json.dumps(state))
+    return 99.0
 
 
 def write_parameters(place, settings, **others):
@@ -362,7 +397,13 @@ def test_two_processes_have_the_loss_curve_of_one(place, settings):
         found["validations"], expected["validations"], strict=True
     ):
         assert one == pytest.approx(other, abs=0.03)
-    assert not list((place / "launched").rglob("checkpoints"))
+    # Its last checkpoint stays, so that a notebook has nothing to train.
+    launched = place / "launched" / "training" / "seed-7"
+    before = weights(launched)
+    forged = tell_apart(launched / "checkpoints")
+    training.train(data, launched, alone, "cpu", 100)
+    assert history(launched)["losses"][0] == forged
+    assert weights(launched) == before
     # From a notebook: this process has computed, so it cannot be forked.
     training.launch(2, data, place / "spawned", alone, "cpu", 100)
     assert history(place / "spawned") == found
@@ -387,6 +428,26 @@ def test_the_device_means_the_same_as_elsewhere(monkeypatch):
     monkeypatch.setattr(session, "is_cuda_available", lambda: False)
     with pytest.raises(UserError, match="torch sees no CUDA device"):
         training.make_accelerator("cuda")
+
+
+def test_a_process_that_trained_elsewhere_does_not_change_over(monkeypatch):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    training.make_accelerator("cpu")
+    # As if there were a GPU: accelerate stays on the CPU without a word.
+    monkeypatch.setattr(
+        session, "choose_device", lambda device: torch.device("cuda")
+    )
+    with pytest.raises(UserError, match="device is cuda, .* restart the ker"):
+        training.make_accelerator("cuda")
+    monkeypatch.undo()
+    # And it raises an error of its own where it is to leave one.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with monkeypatch.context() as environment:
+        environment.setenv("ACCELERATE_TORCH_DEVICE", "meta")
+        assert Accelerator().device.type == "meta"
+    with pytest.raises(UserError, match="device is cpu, .* restart the ker"):
+        training.make_accelerator("cpu")
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_weights_without_numbers_stop_the_training(place, settings):
@@ -439,7 +500,7 @@ def test_notebook_05_goes_on_after_its_run_was_killed(
     process = subprocess.Popen(command, **options)
     output = root / "outputs" / "offline" / "05_bert_fine_tuning"
     folder = output / "training" / f"seed-{given['seed']}"
-    while not (found := list(folder.glob("checkpoints/step-*"))):
+    while not list(folder.glob("checkpoints/step-*")):
         assert process.poll() is None
         time.sleep(0.01)
     family = psutil.Process(process.pid).children(recursive=True)
@@ -448,12 +509,9 @@ def test_notebook_05_goes_on_after_its_run_was_killed(
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive  # the kernel ends by itself
     assert not (folder / "history.json").exists()
-    [found] = folder.glob("checkpoints/step-*")
-    state = json.loads((found / "state.json").read_text())
-    state["history"]["losses"][0] = 99.0
-    (found / "state.json").write_text(json.dumps(state))
+    forged = tell_apart(folder / "checkpoints")
     subprocess.run(command, check=True, **options)
     losses = json.loads((folder / "history.json").read_text())["losses"]
-    assert len(losses) == 40 * 4 and losses[0] == 99.0 > max(losses[1:])
+    assert len(losses) == 40 * 4 and losses[0] == forged > max(losses[1:])
     record = json.loads((output / "run.json").read_text())
     assert record["status"] == "finished" and record["threads"] == 1

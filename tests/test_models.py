@@ -12,8 +12,11 @@ from transformers import (
     AutoModelForMaskedLM,
     BertConfig,
     BertForMaskedLM,
+    BertForSequenceClassification,
     BertModel,
     BertTokenizerFast,
+    DistilBertConfig,
+    DistilBertModel,
 )
 
 from nlp_helpers import models, paths
@@ -106,6 +109,36 @@ def test_a_model_that_continues_texts_fills_no_mask():
         UserError, match="is of type llama, which AutoModelForMaskedLM"
     ):
         models.load("smollm2-135m", AutoModelForMaskedLM)
+
+
+@pytest.mark.parametrize("new_head", [False, True])
+def test_a_class_for_another_kind_of_model_is_refused(root, new_head):
+    config = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64)
+    DistilBertModel(config).save_pretrained(root / "mine")
+    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    with pytest.raises(UserError, match="mine is of type distilbert, which"):
+        models.load("mine", BertForMaskedLM, new_head=new_head)
+
+
+@pytest.mark.parametrize("lost", ["bert.encoder", "bert.pooler", "classifier"])
+def test_a_new_head_comes_with_a_trained_encoder_alone(root, lost):
+    config = BertConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    original = BertForSequenceClassification(config)
+    kept = {n: t for n, t in original.state_dict().items() if lost not in n}
+    original.save_pretrained(root / "mine", state_dict=kept)
+    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    if lost != "bert.encoder":
+        models.load("mine", BertForSequenceClassification, new_head=True)
+        return
+    with pytest.raises(
+        UserError, match="mine has no trained weights for bert"
+    ):
+        models.load("mine", BertForSequenceClassification, new_head=True)
 
 
 @pytest.fixture

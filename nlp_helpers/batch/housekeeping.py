@@ -42,6 +42,12 @@ def clean(dry_run: bool = False) -> Iterator[tuple[Path, int]]:
 
 def _superfluous(folder: Path, status: str) -> Iterator[Path]:
     """Yield what is not needed of one run."""
+    # A training may have been started without a run, and be going on.
+    unfinished = {
+        training
+        for training in folder.glob("training/*")
+        if not (training / "history.json").exists()
+    }
     # Hidden files are renamed when they are whole; these never were.
     hidden = folder.with_name(f".{folder.name}.ipynb")
     if hidden.exists():
@@ -50,11 +56,15 @@ def _superfluous(folder: Path, status: str) -> Iterator[Path]:
         above = path.relative_to(folder).parts[:-1]
         if path.name == ".lock" or any(part[0] == "." for part in above):
             continue
+        if not unfinished.isdisjoint(path.parents):
+            continue
         # In a hidden folder an unfinished run may find work to go on from.
         if path.is_file() or status == "finished":
             yield path
     if status == "finished":
-        yield from sorted(folder.glob("training/*/checkpoints"))
+        for checkpoints in sorted(folder.glob("training/*/checkpoints")):
+            if checkpoints.parent not in unfinished:
+                yield checkpoints
 
 
 def _size(path: Path) -> int:

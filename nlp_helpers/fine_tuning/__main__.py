@@ -7,9 +7,8 @@ accelerate launch --num_processes 4 -m nlp_helpers.fine_tuning ...
 from pathlib import Path
 
 import click
-from accelerate import PartialState
 
-from nlp_helpers import checkpoints, parameters, paths
+from nlp_helpers import parameters, paths
 from nlp_helpers.errors import run_command
 from nlp_helpers.fine_tuning import training
 
@@ -27,24 +26,19 @@ NOTEBOOK = "05_bert_fine_tuning"
 def main(params: Path, output_dir: str | None) -> None:
     """Train as notebook 05 does, all seeds, into OUTPUT_DIR/training.
 
-    Interrupted and started again, it goes on; it removes its checkpoints
-    when all seeds are done.
+    Interrupted and started again, it goes on. The last checkpoints stay:
+    notebook 05 goes on from them, so that it judges and does not train.
     """
     values = parameters.read_file(NOTEBOOK, paths.resolve(params))
     output = paths.resolve(output_dir or values["output_dir"]) / "training"
-    every_seed = training.read_settings(values)
-    folders = [output / f"seed-{settings.seed}" for settings in every_seed]
-    for settings, folder in zip(every_seed, folders, strict=True):
+    for settings in training.read_settings(values):
         training.train(
             paths.resolve(values["data_dir"]),
-            folder,
+            output / f"seed-{settings.seed}",
             settings,
             values["device"],
             values["checkpoint_every"],
         )
-    if PartialState().is_main_process:
-        for folder in folders:
-            checkpoints.remove(folder / "checkpoints")
 
 
 if __name__ == "__main__":

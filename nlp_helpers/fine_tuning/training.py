@@ -7,7 +7,7 @@ moments, the step, and the figures so far.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ LONGEST_GRADIENT = 1.0
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the weights, bit for bit on one machine.
+    """What decides the weights, bit for bit on the CPU of one machine.
 
     The names are those of notebook 05's parameters.
     """
@@ -220,10 +220,18 @@ def make_accelerator(device: str) -> Accelerator:
     not come between: it is chosen by `session.precision`.
 
     Raises:
-        UserError: CUDA was asked for and there is none.
+        UserError: CUDA was asked for and there is none, or this process has
+            trained elsewhere before, which accelerate does not forget.
     """
-    on_cpu = session.choose_device(device).type == "cpu"
-    return Accelerator(cpu=on_cpu, mixed_precision="no")
+    wanted = session.choose_device(device).type
+    with suppress(ValueError):  # so it refuses to go from CUDA to the CPU
+        accelerator = Accelerator(cpu=wanted == "cpu", mixed_precision="no")
+        if accelerator.device.type == wanted:
+            return accelerator
+    raise UserError(
+        f"device is {wanted}, but this process has trained elsewhere before,"
+        " and accelerate does not change over; restart the kernel"
+    )
 
 
 def train(
@@ -237,10 +245,10 @@ def train(
 
     `output` gets `model` (after the last step), `best` (the validation of
     the lowest loss; both are ordinary model folders), history.json, and
-    while it lasts, every `checkpoint_every` steps, a checkpoint. Called again
-    after it was killed, the training goes on from there, and ends with the
-    same weights as if it had not been. Several processes, started by
-    accelerate, share each batch.
+    every `checkpoint_every` steps, a checkpoint, the last after the last step.
+    Called again, the training goes on from there. After it was killed it ends
+    with the same weights as if it had not been (on a GPU up to rounding).
+    Several processes, started by accelerate, share each batch.
 
     Raises:
         UserError: there are no shards, the disk is too small, a checkpoint
@@ -256,12 +264,14 @@ def train(
     with accelerator.local_main_process_first():
         with nullcontext() if shows else redirect_stdout(None):
             tokenizer, model = load_model(settings)
+    made_with = fingerprint(settings, model, train_set, validation)
     run = Run(accelerator, model, train_set, settings)
-    made_with = fingerprint(settings, train_set, validation)
     folder = output / "checkpoints"
     history = History(**run.restore(folder, made_with))
     if shows:
         (output / "history.json").unlink(missing_ok=True)
+        for name in ("model", "best"):
+            files.remove_half_made(output / name)
         checkpoints.check_space(output, run.classifier)
         print(f"seed {settings.seed}: {run}")
     steps = range(len(history.losses) + 1, run.num_steps + 1)
@@ -304,6 +314,13 @@ class Run:
         self.accelerator, self.settings = accelerator, settings
         self.tokens = tokens
         self.lengths = np.array([len(ids) for ids in tokens.input_ids])
+        positions = model.model.config.max_position_embeddings
+        if self.lengths.max() > positions:
+            raise UserError(
+                f"{settings.model_name} reads {positions} tokens at most, and"
+                f" some texts have {self.lengths.max()}; run notebook 04 with"
+                f" max_length {positions}"
+            )
         self.weights = class_weights(tokens.labels, settings.class_weight)
         self.steps_per_epoch = -(-len(tokens) // settings.batch_size)
         self.num_steps = settings.num_epochs * self.steps_per_epoch
@@ -488,9 +505,16 @@ class Run:
 
 
 def fingerprint(
-    settings: Settings, *token_sets: TokenSet
+    settings: Settings, model: torch.nn.Module, *token_sets: TokenSet
 ) -> dict[str, str | int | float]:
-    """Return all that decides the weights: settings, texts, code, torch."""
+    """Return all that decides the weights in the end.
+
+    Settings, first weights, texts, code, torch: the name of a model folder
+    says little of what is in it.
+    """
+    weights = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        weights.update(tensor.numpy().tobytes())
     texts = hashlib.sha256()
     for tokens in token_sets:
         texts.update(tokens.labels.tobytes())
@@ -502,6 +526,7 @@ def fingerprint(
         code.update(source.read_bytes())
     return {
         **asdict(settings),
+        "weights": weights.hexdigest()[:16],
         "texts": texts.hexdigest()[:16],
         "code": code.hexdigest()[:16],
         "torch": torch.__version__,
