@@ -440,7 +440,7 @@ def compare_accuracy(device: str) -> dict[str, float]:
             figures[name].append(macro_f1(held_out.labels, found))
             click.echo(f"{name}, seed {one.seed}: {figures[name][-1]:.3f}")
     answers = cross_validate(table["text"], tokens, folds, settings, device)
-    scores = evaluation.compare(tokens.labels, answers)
+    scores = evaluation.compare(tokens.labels, answers, table["review"])
     click.echo(scores.round(3).to_string())
     best = scores["macro_f1"][["vader", "tfidf"]].max()
     return {

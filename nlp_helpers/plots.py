@@ -28,13 +28,17 @@ def save(figure: Figure, path: Path) -> Image:
 
 
 def _figure(
-    title: str, width: float = 7.0, height: float = 3.5, columns: int = 1
+    title: str,
+    width: float = 7.0,
+    height: float = 3.5,
+    columns: int = 1,
+    sharex: bool = False,
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with one row of axes without the box."""
     figure = Figure(figsize=(width, height), layout="constrained")
     # Prompts and tokens are data: a "$" in them must not start a formula.
     figure.suptitle(title, parse_math=False)
-    axes = list(figure.subplots(1, columns, squeeze=False)[0])
+    axes = list(figure.subplots(1, columns, squeeze=False, sharex=sharex)[0])
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -67,8 +71,9 @@ def candidate_bars(
 ) -> Figure:
     """Draw several top-k lists side by side: name -> (tokens, scores)."""
     rows = max(len(tokens) for tokens, _ in tables.values())
+    # One scale for all, so that long bars mean sure answers.
     figure, axes = _figure(
-        title, 3.6 * len(tables), 1.3 + 0.28 * rows, len(tables)
+        title, 3.6 * len(tables), 1.3 + 0.28 * rows, len(tables), sharex=True
     )
     for axis, (name, (tokens, scores)) in zip(
         axes, tables.items(), strict=True
@@ -156,7 +161,7 @@ def confusion_matrix(
 def score_bars(
     scores: pd.DataFrame, reference: tuple[str, float], title: str
 ) -> Figure:
-    """Draw a bar for each row of `scores`, best last, with its interval.
+    """Draw a bar for each row of `scores`, with its interval.
 
     Args:
         scores: columns `macro_f1`, `low` and `high`; index: names.
@@ -173,7 +178,8 @@ def score_bars(
     name, height = reference
     axis.axvline(height, color=ORANGE, ls="--", label=name)
     axis.set(xlabel="macro-F1, with 95 % interval", xlim=(0, 1))
-    axis.legend(frameon=False, loc="upper right")
+    # Above the bars, which can be as long as the axis.
+    axis.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
     axis.invert_yaxis()
     return figure
 

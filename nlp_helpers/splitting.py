@@ -55,7 +55,8 @@ def split(
     by a hash of seed and text, so that the same rows come whatever files they
     stand in. Then groups are put in the order of their class shares, and
     every n-th of them is held out (systematic sampling): training and
-    validation have the same share of each class, and no group on both sides.
+    validation have nearly the same share of each class, and no group is on
+    both sides.
 
     Args:
         parts: the folder that `reading.read` wrote.

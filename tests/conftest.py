@@ -50,6 +50,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: "after_notebooks" in item.keywords)
 
 
+@pytest.hookimpl(optionalhook=True)  # plain pytest does without xdist
 def pytest_xdist_make_scheduler(config, log):
     """Keep together what belongs together when there are several workers.
 

@@ -124,6 +124,8 @@ def test_copies_make_nothing_surer_where_they_are_one_group(many):
     singly = evaluation.bootstrap(labels, predictions)
     assert together == pytest.approx(apart, abs=0.003)
     assert np.ptp(singly) < np.ptp(together) / 2
+    nameless = [None] * len(labels)
+    assert evaluation.bootstrap(labels, predictions, groups=nameless) == singly
     table = evaluation.compare(labels, {"it": predictions}, names)
     assert table.loc["it", ["low", "high"]].tolist() == list(together)
 

@@ -3,6 +3,7 @@ import ast
 import nbformat
 import pytest
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
 
 from nlp_helpers import parameters
 from nlp_helpers.errors import UserError
@@ -148,3 +149,20 @@ def test_the_check_in_the_notebook_passes_over_other_variables(project):
         parameters.check("01_next_token", {**given, "hf_token": "hf_x"})
     with pytest.raises(UserError, match="top_p is 1.5"):
         parameters.check("01_next_token", {**given, "top_p": 1.5})
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_can_be_run_again_in_the_same_kernel(project, name):
+    """Its own variables must not be taken for secrets."""
+    notebook = nbformat.read(project / "notebooks" / f"{name}.ipynb", 4)
+    source = TransformerManager().transform_cell(
+        "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
+    )
+    stored = {
+        node.id
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    given = parameters_cell(project, name)
+    assert stored > given.keys()
+    parameters.check(name, dict.fromkeys(stored, "text") | given)
