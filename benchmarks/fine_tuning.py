@@ -297,7 +297,9 @@ def compare_speed(
     table["tokens/s"] = table["examples/s"] * lengths.mean()
     table["GiB"] = table["memory"] / 2**30
     click.echo(table.drop(columns="memory").round(2).to_string())
-    rate = count_flops(name, lengths) / best["project"]["seconds"]
+    with context.Pool(1) as pool:  # accelerate keeps to its first device
+        flops = pool.apply(count_flops, (name, lengths))
+    rate = flops / best["project"]["seconds"]
     share = rate / max(peaks.values())
     shown = {dtype: f"{peak / 1e9:,.0f}" for dtype, peak in peaks.items()}
     click.echo(

@@ -7,7 +7,7 @@ moments, the step, and the figures so far.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout, suppress
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -221,16 +221,26 @@ def make_accelerator(device: str) -> Accelerator:
 
     Raises:
         UserError: CUDA was asked for and there is none, or this process has
-            trained elsewhere before, which accelerate does not forget.
+            trained elsewhere before, which accelerate does not forget, or was
+            launched for another device.
     """
     wanted = session.choose_device(device).type
-    with suppress(ValueError):  # so it refuses to go from CUDA to the CPU
+    try:
         accelerator = Accelerator(cpu=wanted == "cpu", mixed_precision="no")
-        if accelerator.device.type == wanted:
-            return accelerator
-    raise UserError(
-        f"device is {wanted}, but this process has trained elsewhere before,"
-        " and accelerate does not change over; restart the kernel"
+    except ValueError as error:  # it does not go from CUDA to the CPU
+        raise _other_device(wanted, str(error)) from error
+    found = accelerator.device.type
+    if found != wanted:
+        raise _other_device(wanted, f"it is on {found}")
+    return accelerator
+
+
+def _other_device(wanted: str, cause: str) -> UserError:
+    """Return the error about a device that accelerate does not change to."""
+    return UserError(
+        f"device is {wanted}, but accelerate does not change over to it"
+        f" ({cause}); restart the kernel, or set device to the one that"
+        " accelerate was launched for"
     )
 
 
