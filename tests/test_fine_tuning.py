@@ -437,7 +437,9 @@ def test_a_process_that_trained_elsewhere_does_not_change_over(monkeypatch):
     monkeypatch.setattr(
         session, "choose_device", lambda device: torch.device("cuda")
     )
-    with pytest.raises(UserError, match="device is cuda, .* is on cpu.; restart"):
+    with pytest.raises(
+        UserError, match="device is cuda, .* is on cpu.; restart"
+    ):
         training.make_accelerator("cuda")
     monkeypatch.undo()
     # And it raises an error of its own where it is to leave one.
@@ -445,7 +447,9 @@ def test_a_process_that_trained_elsewhere_does_not_change_over(monkeypatch):
     with monkeypatch.context() as environment:
         environment.setenv("ACCELERATE_TORCH_DEVICE", "meta")
         assert Accelerator().device.type == "meta"
-    with pytest.raises(UserError, match="device is cpu, .* initialized .*; restart"):
+    with pytest.raises(
+        UserError, match="device is cpu, .* initialized .*; restart"
+    ):
         training.make_accelerator("cpu")
     AcceleratorState._reset_state(reset_partial_state=True)
 
