@@ -344,7 +344,9 @@ def test_examples_that_share_a_row_do_not_see_each_other(tokenizer):
 
 
 def test_the_learning_rate_warms_up_holds_and_falls():
-    settings = training.Settings(learning_rate=1.0, warmup_steps=10)
+    settings = training.Settings(
+        learning_rate=1.0, warmup_steps=10, decay_share=1 / 3
+    )
     rates = [training.learning_rate_at(s, 90, settings) for s in range(1, 91)]
     assert rates[4] == 0.5 and rates[9] == 1 and rates[59] == 1
     assert rates[74] == pytest.approx(16 / 30)
@@ -353,6 +355,8 @@ def test_the_learning_rate_warms_up_holds_and_falls():
         training.learning_rate_at(s, 180, settings) for s in range(1, 61)
     ]
     assert longer == rates[:60]
+    half = replace(settings, decay_share=0.5)
+    assert training.learning_rate_at(68, 90, half) == pytest.approx(23 / 45)
     at_once = replace(settings, warmup_steps=0)
     assert training.learning_rate_at(1, 90, at_once) == 1
 

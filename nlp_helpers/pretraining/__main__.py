@@ -63,7 +63,7 @@ def collect(folder: Path, held_out: Path) -> None:
     default="build/minilm-l6-mlm",
     help="Gets weights/ and checkpoints/; a run in it is taken up again.",
 )
-@click.option("--num-steps", default=5200, type=COUNT, help="Optimizer steps.")
+@click.option("--num-steps", default=8200, type=COUNT, help="Optimizer steps.")
 @click.option(
     "--evaluate-every", default=500, type=COUNT, help="Steps in between."
 )
@@ -104,6 +104,12 @@ def collect(folder: Path, held_out: Path) -> None:
     default=DEFAULTS.warmup_steps,
     type=click.IntRange(min=0),
     help="Steps up to that rate.",
+)
+@click.option(
+    "--decay-share",
+    default=DEFAULTS.decay_share,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the steps in which the rate goes down to zero.",
 )
 @click.option(
     "--mask-share",

@@ -49,19 +49,22 @@ class Settings:
     max_length: int = 128
     learning_rate: float = 6e-4
     warmup_steps: int = 200
+    decay_share: float = 0.63
     mask_share: float = 0.2
     whole_word_share: float = 0.5
-    seed: int = 2019
+    seed: int = 2021
 
 
 def learning_rate_at(step: int, num_steps: int, settings: Settings) -> float:
-    """Warm up, hold, and go down to zero over the last third of the run.
+    """Warm up, hold, and go down to zero over the last `decay_share`.
 
-    Nothing before the last third depends on `num_steps`: an unfinished run
-    can be lengthened, or be brought to its end early.
+    Nothing before the decay depends on `num_steps`: an unfinished run can be
+    lengthened, or be brought to its end early.
     """
     warm = min(1.0, step / max(1, settings.warmup_steps))
-    decay = min(1.0, (num_steps + 1 - step) / (num_steps / 3))
+    decay = min(
+        1.0, (num_steps + 1 - step) / (num_steps * settings.decay_share)
+    )
     return settings.learning_rate * warm * decay
 
 
