@@ -7,7 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, pipeline
+from small_bert import small_config
+from transformers import BertForSequenceClassification, pipeline
 
 from nlp_helpers import checkpoints, classifier, models, unpadded
 from nlp_helpers.errors import UserError
@@ -19,11 +20,8 @@ TEXTS = ["a good camera", "it broke", "it broke, sadly, after a week " * 40]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     torch.manual_seed(0)
-    config = BertConfig(
-        hidden_size=32,
+    config = small_config(
         num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
         id2label=ID2LABEL,
         label2id=LABEL2ID,
         initializer_range=0.3,  # so that the answers differ
@@ -104,11 +102,7 @@ def test_labels_are_named_by_their_numbers(folder, loaded, tmp_path):
 
 
 def test_a_text_is_cut_to_the_positions_of_the_model(tmp_path):
-    config = BertConfig(
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
+    config = small_config(
         max_position_embeddings=64,
         id2label=ID2LABEL,
         label2id=LABEL2ID,

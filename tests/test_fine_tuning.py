@@ -20,7 +20,8 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from transformers import BertConfig, BertForSequenceClassification
+from small_bert import small_config
+from transformers import BertForSequenceClassification
 
 from nlp_helpers import checkpoints, encoding, models, session
 from nlp_helpers.errors import UserError
@@ -36,11 +37,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fine_tuning")
     torch.manual_seed(0)
     tokenizer = models.load_tokenizer("minilm-l6")
-    config = BertConfig(
-        hidden_size=32,
+    config = small_config(
         num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
         hidden_dropout_prob=0.1,
         initializer_range=0.2,  # so that it learns fast
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from hub_server import serve
+from small_bert import small_config
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
-    BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
     BertModel,
@@ -64,12 +64,7 @@ def test_an_unknown_name_is_an_error_with_a_hint(root, name, message):
 
 
 def test_a_model_folder_serves_as_a_name(root):
-    config = BertConfig(
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-    )
+    config = small_config()
     original = BertModel(config).eval()
     original.save_pretrained(root / "mine")
     models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
@@ -88,11 +83,7 @@ def test_a_head_that_nobody_trained_is_refused():
 
 @pytest.mark.parametrize("is_decoder", [False, True])
 def test_a_model_that_fills_masks_continues_no_text(root, is_decoder):
-    config = BertConfig(
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
+    config = small_config(
         is_decoder=is_decoder,
     )
     BertForMaskedLM(config).save_pretrained(root / "mine")
@@ -122,12 +113,7 @@ def test_a_class_for_another_kind_of_model_is_refused(root, new_head):
 
 @pytest.mark.parametrize("lost", ["bert.encoder", "bert.pooler", "classifier"])
 def test_a_new_head_comes_with_a_trained_encoder_alone(root, lost):
-    config = BertConfig(
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-    )
+    config = small_config()
     original = BertForSequenceClassification(config)
     kept = {n: t for n, t in original.state_dict().items() if lost not in n}
     original.save_pretrained(root / "mine", state_dict=kept)
@@ -252,12 +238,7 @@ def test_a_pinned_revision_comes_from_the_hub_without_pickles(
     name = "bert-base-uncased"
     entry = models.registry()[name]
     folder = tmp_path / "served"
-    config = BertConfig(
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-    )
+    config = small_config()
     BertModel(config).save_pretrained(folder)
     tokenizer = models.load_tokenizer("minilm-l6")
     assert isinstance(tokenizer, BertTokenizerFast)
