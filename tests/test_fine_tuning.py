@@ -50,7 +50,14 @@ def place(tmp_path_factory):
     texts = [WORDS[i].format(generator.choice(THINGS)) for i in labels]
     (folder / "splits").mkdir()
     for name, rows in (("train", slice(120)), ("validation", slice(120, 160))):
-        table = pa.table({"text": texts[rows], "label": labels[rows]})
+        names = [str(number // 3) for number in range(160)]
+        table = pa.table(
+            {
+                "text": texts[rows],
+                "label": labels[rows],
+                "review": names[rows],
+            }
+        )
         pq.write_table(table, folder / "splits" / f"{name}.parquet")
     name = str(folder / "model")
     encoding.write_shards(folder / "splits", folder / "shards", name, 32)
