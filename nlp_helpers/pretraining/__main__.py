@@ -13,7 +13,7 @@ SHARE = click.FloatRange(0, 1)
 FOLDER_PATH = click.Path(file_okay=False, path_type=Path)
 FOLDER = click.option(
     "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER_PATH,
     default="build/mlm",
     help="Where the Debian packages are unpacked and the texts are kept.",
 )
@@ -154,7 +154,7 @@ def train(
     "--output", required=True, type=FOLDER_PATH, help="Gets the mean."
 )
 def average(folders: tuple[Path, ...], output: Path) -> None:
-    """Write the mean of the weights in FOLDERS."""
+    """Write the mean of FOLDERS; one named more often counts for more."""
     training.average(folders, output)
 
 
