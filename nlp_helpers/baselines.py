@@ -14,6 +14,7 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from nlp_helpers import models, session, unpadded
 from nlp_helpers.encoding import TokenSet, pad
+from nlp_helpers.errors import UserError
 from nlp_helpers.reviews import LABEL2ID
 
 # The bounds that VADER's authors recommend for its compound score.
@@ -50,12 +51,23 @@ def predict_tfidf(
     """Train TF-IDF + balanced logistic regression; predict `new_texts`, (N,).
 
     Words and pairs of words, each class weighted by the inverse of its size.
+
+    Raises:
+        UserError: no training text has a word of two letters or more.
     """
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         LogisticRegression(class_weight="balanced", max_iter=1000),
     )
-    model.fit(texts, labels)
+    try:
+        model.fit(texts, labels)
+    except ValueError as error:
+        if "empty vocabulary" not in str(error):
+            raise
+        raise UserError(
+            f"none of the {len(texts)} training texts has a word of two"
+            " letters, so TF-IDF has nothing to count; name other texts"
+        ) from error
     return model.predict(new_texts)
 
 

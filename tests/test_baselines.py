@@ -3,6 +3,7 @@ import pytest
 
 from nlp_helpers import baselines
 from nlp_helpers.encoding import TokenSet, encode
+from nlp_helpers.errors import UserError
 from nlp_helpers.models import load_tokenizer
 
 LABELS = np.array([0, 1, 1, 1, 2, 2])
@@ -26,6 +27,11 @@ def test_tfidf_learns_words_and_pairs_of_words():
     labels = np.array([1, 2, 0] * 5)
     new = ["a good camera", "it is not good"]
     assert baselines.predict_tfidf(texts, labels, new).tolist() == [1, 2]
+
+
+def test_tfidf_says_when_the_texts_have_no_words():
+    with pytest.raises(UserError, match="2 training texts has a word"):
+        baselines.predict_tfidf(["+", "a"], np.array([0, 1]), ["good"])
 
 
 @pytest.fixture(scope="module")
