@@ -28,7 +28,7 @@ def download(urls: Sequence[str], target: Path, rows: int = 0) -> Path:
     Args:
         urls: addresses of the same file.
         target: where it goes; a file that is there already is not fetched.
-        rows: lines the gzipped file must have; 0 does not check.
+        rows: lines the gzipped file must have; 0 takes any number.
 
     Raises:
         UserError: no mirror answers, or the file is not the expected one.
@@ -124,14 +124,17 @@ def _check(partial: Path, record: Path, url: str, rows: int) -> None:
         UserError: it is not the expected file; it is removed.
     """
     digest = files.sha256(partial)
+    found = _count_lines(partial)
     problem = ""
-    if record.exists() and _recorded(record) != digest:
+    if found < 0:
+        problem = "is no whole gzip file; try again"
+    elif record.exists() and _recorded(record) != digest:
         problem = (
             f"has sha256 {digest[:12]}..., {record} says"
             f" {_recorded(record)[:12]}...; remove that record only if you"
             " trust the new file"
         )
-    elif rows and (found := _count_lines(partial)) != rows:
+    elif rows and found != rows:
         problem = f"has {found} rows, {rows} were published; try again"
     if problem:
         partial.unlink()

@@ -4,7 +4,25 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from nlp_helpers.errors import UserError
 from nlp_helpers.predictions import top_k_table
+
+
+def check_length(
+    input_ids: torch.Tensor, num_steps: int, model: PreTrainedModel
+) -> None:
+    """Refuse a prompt whose continuation is longer than the model reads.
+
+    Raises:
+        UserError: names the tokens, the steps, and the model's limit.
+    """
+    num_tokens = input_ids.shape[1]
+    limit = model.config.max_position_embeddings
+    if num_tokens + num_steps > limit:
+        raise UserError(
+            f"the prompt has {num_tokens} tokens, num_steps {num_steps} more,"
+            f" and the model reads {limit}; shorten one of them"
+        )
 
 
 @torch.no_grad()

@@ -34,7 +34,6 @@ from nlp_helpers.review_records import (
     LONGEST_RECORD,
     NAMES,
     detect_form,
-    fields_seen,
     is_gzipped,
     is_whole,
     mend,
@@ -69,7 +68,7 @@ HAS_TEXT = r"""regexp_matches({t}, '^\s*[^\s\[{{]')
 # {r} is the rating: a plain number from 0 to 5, not true or false.
 HAS_RATING = r"regexp_full_match({r}, '[0-4](\.[0-9]+)?|5(\.0+)?')"
 # {n} is a name: not a number, a list or an object turned into text.
-HAS_NAME = r"""(regexp_full_match({n}, '[A-Za-z_][\w-]*|[0-9]{{0,18}}')
+HAS_NAME = r"""(regexp_full_match({n}, '[A-Za-z_][\w-]*|[0-9]{{1,18}}')
     OR {n} IS NULL)"""
 LABEL = (
     f"CASE WHEN {{o}} >= 4 THEN {LABEL2ID['positive']}"
@@ -153,21 +152,18 @@ def query(path: Path, form: str, rating_type: str = "VARCHAR") -> str:
 
     A record that DuckDB cannot parse comes out with all its fields NULL.
     """
-    wanted = {name for names in NAMES.values() for name in names}
-    types = {
-        name: rating_type if name in NAMES["overall"] else "VARCHAR"
-        for name in sorted(wanted & fields_seen(path))
-    }
-    fields = []
+    types, fields = {}, []
     for field_name, names in NAMES.items():
-        seen = [name for name in names if name in types]
-        values = ", ".join([*seen, "NULL"])
         kind = rating_type if field_name == "overall" else "VARCHAR"
-        fields.append(f"CAST(coalesce({values}) AS {kind}) AS {field_name}_")
+        types |= dict.fromkeys(names, kind)
+        value = f"coalesce({', '.join(names)})"
+        if field_name in IDENTIFIERS:
+            value = f"nullif({value}, '')"
+        fields.append(f"{value} AS {field_name}_")
     options = {
         "format": "'array'" if form == "JSON array" else "'newline_delimited'",
         "compression": "'gzip'" if is_gzipped(path) else "'uncompressed'",
-        "columns": types or {"reviewText": "VARCHAR"},
+        "columns": types,
         "maximum_object_size": LONGEST_RECORD,
     }
     if form != "JSON array":

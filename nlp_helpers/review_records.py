@@ -49,6 +49,11 @@ def detect_form(path: Path) -> str:
         raise UserError(f"{path}: there is no such file of reviews")
     with open_binary(path) as stream:
         start = _read_some(stream, PROBED_BYTES)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(
+            f"{path} is written in UTF-16; reviews are read as UTF-8, which"
+            " `iconv -f UTF-16 -t UTF-8` makes of it"
+        )
     start = start.removeprefix(BYTE_ORDER_MARK).replace(b"\0", b"").lstrip()
     if not start:
         return "JSON lines"  # an empty file: no lines
@@ -88,16 +93,6 @@ def _read_some(stream: BinaryIO, size: int) -> bytes:
     except (EOFError, OSError, zlib.error):
         pass  # the careful reader counts it as a truncated file
     return content
-
-
-def fields_seen(path: Path) -> set[str]:
-    """Return the field names that stand near the beginning of a file."""
-    with open_binary(path) as stream:
-        start = _read_some(stream, PROBED_BYTES)
-    return {
-        name.decode("ascii", "replace")
-        for name in re.findall(rb'"(\w+)"\s*:', start)
-    }
 
 
 def mend(text: str) -> str:
@@ -212,12 +207,15 @@ def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
 
 
 def _as_name(value: Any) -> str | None:
-    """Turn a text, a whole number or a truth value into a name."""
+    """Turn a text, a whole number or a truth value into a name.
+
+    A blank text names nothing: all that have none would be one group.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
         value = str(value) if abs(value) < 10**18 else None
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.strip():
         return None
     return value.encode("utf-8", "replace").decode("utf-8")
 

@@ -153,9 +153,11 @@ def _check_categories(
     source: str, categories: list[str], known: Collection[str]
 ) -> None:
     """Raise a UserError if a category is unknown, or there is none at all."""
+    if not known:
+        raise UserError(f"{source} has no file of reviews; put one there")
     unknown = sorted(set(categories) - set(known))
-    if unknown or not known:
+    if unknown:
         raise UserError(
             f"{source} has no category {', '.join(unknown)}; it has"
-            f" {', '.join(known) or 'no files'}"
+            f" {', '.join(known)}"
         )

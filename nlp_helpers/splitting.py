@@ -81,7 +81,8 @@ def split(
     with files.staged_folder(target) as staging:
         connection = reading.connect()
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-        connection.execute(f"SET temp_directory = '{staging}/temporary'")
+        temporary = str(staging / "temporary").replace("'", "''")
+        connection.execute(f"SET temp_directory = '{temporary}'")
         counts = _decide(
             connection, paths, group_by, test_size, sample_per_category, seed
         )
@@ -212,13 +213,14 @@ def _choose_groups(
                 round(label_1 / size, 1), round(label_0 / size, 1),
                 md5_number_lower('{seed}:{attempt}:' || group_key)) AS number
                 FROM groups)"""
-        # How far validation's rows of each class are from test_size of all.
+        # How far validation's rows of each class are from test_size of all;
+        # a class without rows is NULL, which `greatest` passes over.
         missed = f"""
             SELECT greatest(
                 abs(sum(size) FILTER (held_out) / sum(size) - {test_size}),
-                abs(sum(label_0) FILTER (held_out) / sum(label_0)
+                abs(sum(label_0) FILTER (held_out) / nullif(sum(label_0), 0)
                     - {test_size}),
-                abs(sum(label_1) FILTER (held_out) / sum(label_1)
+                abs(sum(label_1) FILTER (held_out) / nullif(sum(label_1), 0)
                     - {test_size}))
             FROM ({drawn})"""
         if attempts == 1:

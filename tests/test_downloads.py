@@ -130,9 +130,19 @@ def test_another_number_of_rows_is_refused(mirror, tmp_path):
     with pytest.raises(UserError, match="has 5000 rows, 5001 were published"):
         downloads.download([mirror.url], target, rows=5001)
     mirror.content = CONTENT[:-50]
-    with pytest.raises(UserError, match="has -1 rows"):
-        downloads.download([mirror.url], target, rows=5000)
+    for rows in (5000, 0):
+        with pytest.raises(UserError, match="is no whole gzip file"):
+            downloads.download([mirror.url], target, rows=rows)
     assert not list(tmp_path.glob("reviews*"))
+
+
+def test_the_page_of_a_proxy_is_no_file_of_reviews(mirror, tmp_path):
+    target = tmp_path / "reviews.json.gz"
+    mirror.content = b"<html>Please sign in</html>"
+    with pytest.raises(UserError, match="is no whole gzip file"):
+        downloads.download([mirror.url], target)
+    mirror.content = CONTENT
+    assert downloads.download([mirror.url], target) == target
 
 
 def test_a_file_that_has_changed_is_refused(mirror, tmp_path):

@@ -2,9 +2,10 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from nlp_helpers import models, next_token
+from nlp_helpers.errors import UserError
 from nlp_helpers.predictions import top_k_table
 
 
@@ -85,3 +86,14 @@ def test_a_seed_repeats_a_sample_and_another_does_not(causal):
     greedy, _ = next_token.decode_greedily(model, tokenizer, ids, 6)
     assert torch.equal(draw(1, temperature=0.001), greedy)
     assert torch.equal(draw(1, top_p=1e-6), greedy)
+
+
+def test_a_text_longer_than_the_model_is_refused():
+    config = GPT2Config(
+        vocab_size=50, n_positions=12, n_embd=8, n_layer=1, n_head=2
+    )
+    model = GPT2LMHeadModel(config)
+    ids = torch.arange(10).reshape(1, 10)
+    next_token.check_length(ids, 2, model)
+    with pytest.raises(UserError, match="10 tokens, num_steps 3 .* reads 12"):
+        next_token.check_length(ids, 3, model)

@@ -102,6 +102,29 @@ def test_both_releases_in_one_file(tmp_path):
     assert report.kept == 10 and rows[-1]["text"] == "new"
 
 
+def test_a_field_that_comes_late_in_the_file_is_read(tmp_path):
+    early = [review("long " * 60) for _ in range(600)]  # 200 KB
+    late = [review(reviewID=f"r{n}", reviewerID="") for n in range(10)]
+    _, rows = read(tmp_path, lines(early + late))
+    names = [row["review"] for row in rows]
+    assert names == [None] * 600 + [f"r{n}" for n in range(10)]
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+@pytest.mark.parametrize("form", [json.dumps, repr])
+def test_a_blank_name_is_none(tmp_path, blank, form):
+    record = review(reviewerID=blank, reviewID="7")
+    _, [row] = read(tmp_path, form(record).encode())
+    assert (row["reviewer"], row["review"]) == (None, "7")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_refused(tmp_path, encoding):
+    content = "\ufeff" + lines(RECORDS).decode()
+    with pytest.raises(UserError, match=r"json is written in UTF-16.*iconv"):
+        read(tmp_path, content.encode(encoding))
+
+
 def test_labels_follow_the_article(tmp_path):
     stars = [0.0, 1.0, 2.0, 2.9, 3.0, 3.9, 4.0, 5.0]
     _, rows = read(tmp_path, lines(review("text", s) for s in stars))

@@ -62,7 +62,7 @@ def test_a_folder_of_your_own_files_is_a_source(root):
     with pytest.raises(UserError, match="mine/Toys has no file of reviews"):
         reviews.fetch("mine", [])
     (root / "empty").mkdir()
-    with pytest.raises(UserError, match="it has no files"):
+    with pytest.raises(UserError, match="has no file of reviews"):
         reviews.fetch("empty", [])
 
 

@@ -182,3 +182,24 @@ def test_what_cannot_be_split_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match="no review is left for"):
         splitting.split(parts, target, group_by="product")
     assert not target.exists()
+
+
+@pytest.mark.parametrize("missing", [1, 3, 5])
+def test_a_class_without_reviews_spoils_no_split(tmp_path, missing):
+    records = [r for r in reviews_of(400) if r["overall"] != missing]
+    for number, record in enumerate(records):  # products of unequal size
+        record["asin"] = f"product {int(number**0.5)}"
+    parts = make_parts(tmp_path, "parts", records)
+    for seed in range(8):
+        counts = splitting.split(
+            parts, tmp_path / "out", group_by="product", seed=seed
+        )
+        share = counts["validation"] / len(records)
+        assert share == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_folder_may_have_an_apostrophe(tmp_path):
+    folder = tmp_path / "bob's"
+    folder.mkdir()
+    parts = make_parts(folder, "parts", reviews_of(20))
+    assert splitting.split(parts, folder / "out")["validation"]
