@@ -85,11 +85,11 @@ def _run_in_processes(
         with ProcessPoolExecutor(
             num_workers, get_context("spawn"), _take_one_thread
         ) as pool:
-            futures = {
-                pool.submit(function, *task): number
-                for number, task in undone.items()
-            }
             try:
+                futures = {
+                    pool.submit(function, *task): number
+                    for number, task in undone.items()
+                }
                 for future in as_completed(futures):
                     number = futures[future]
                     result = future.result()

@@ -57,7 +57,7 @@ _Loader.add_implicit_resolver(
 class Common(BaseModel):
     """What every notebook takes."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     model_name: Text = Field(description="name in models.yaml, or a folder")
     seed: int = Field(
@@ -242,6 +242,11 @@ def validate(notebook: str, values: Mapping[str, Any], where: str) -> None:
     """Raise a one-line UserError about the first thing that does not fit."""
     schema = SCHEMAS[notebook]
     for name in values:
+        if not isinstance(name, str):
+            raise UserError(
+                f"{where}: {name!r} is no name of a parameter (in YAML `no`"
+                " and `on` are truth values)"
+            )
         if SECRET_NAME.search(name):
             raise UserError(
                 f"{where}: {name} looks like a secret; parameters are saved in"

@@ -54,9 +54,14 @@ def shown(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder for files that can be made again at any time."""
+    """Return the folder for files that can be made again at any time.
+
+    Kernels work in notebooks/, so a relative one is below the project root.
+    """
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named or platformdirs.user_cache_path("nlp_helpers"))
+    if not named:
+        return platformdirs.user_cache_path("nlp_helpers")
+    return project_root() / Path(named).expanduser()
 
 
 def package_folder(package: str, distribution: str) -> Path:

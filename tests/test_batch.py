@@ -159,6 +159,24 @@ def test_a_failing_cell_ends_the_run_with_its_error(run, root):
     assert "ZeroDivisionError" in output_text(root)
 
 
+def test_an_old_figure_is_no_result_of_a_new_run(run, root):
+    run(WRITE_METRICS)
+    done = run(WRITE_METRICS.replace(', "trailing_spaces"', ","))
+    assert done.returncode == 1
+    assert "trailing_spaces.png" in done.stderr
+
+
+def test_brackets_and_colons_are_shown_as_they_are(run, root):
+    metrics = "{'a': '[INST] [/INST]', 'b': ':cat:', "
+    source = WRITE_METRICS.replace("metrics = {", f"metrics = {metrics}")
+    done = run(source)
+    assert done.returncode == 0, done.stderr
+    assert "a [INST] [/INST]" in done.stdout and "b :cat:" in done.stdout
+    path = root / "params" / "offline" / f"{NAME}.yaml"
+    path.write_text(path.read_text().replace("of the", "[/INST]"))
+    assert "what is name [/INST] Indian" in command("params", "01").stdout
+
+
 def test_old_metrics_do_not_outlive_a_failed_run(run, root):
     metrics = root / "outputs" / "offline" / NAME / "metrics.json"
     run(WRITE_METRICS)
@@ -321,3 +339,11 @@ def test_predict_refuses_what_is_no_checkpoint(root, python):
     assert done.returncode == 1
     assert "no model is called" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_predict_takes_a_path_as_the_shell_does(root, monkeypatch):
+    (root / "inner").mkdir()
+    monkeypatch.chdir(root / "inner")
+    done = command("predict", "--checkpoint", "../no-checkpoint", os.devnull)
+    assert done.returncode == 1
+    assert str(root / "no-checkpoint") in done.stderr

@@ -54,6 +54,11 @@ def test_workers_that_always_die_end_in_one_error():
         list(engine.run(die, [(1,), (2,)], num_workers=2))
 
 
+def test_a_worker_may_die_while_tasks_are_handed_out():
+    with pytest.raises(UserError, match="killed 5 times"):
+        list(engine.run(die, [(n,) for n in range(20_000)], num_workers=1))
+
+
 def test_an_error_of_a_task_is_not_hidden():
     with pytest.raises(ValueError, match="task 1"):
         list(engine.run(fail, [(1,)], num_workers=1))

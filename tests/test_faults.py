@@ -1,22 +1,27 @@
 """What may go wrong with a run, done to real runs of real kernels."""
 
+import faulthandler
 import json
 import multiprocessing
 import os
+import platform
 import random
 import shutil
+import signal
 import subprocess
 import threading
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from sklearn.linear_model import LogisticRegression
 from test_batch import NAME, WRITE_METRICS, command, write_notebook
 
 from nlp_helpers import parameters
-from nlp_helpers.batch import execute, pipeline, record, tasks
+from nlp_helpers.batch import execute, pipeline, record, secrets, tasks
 from nlp_helpers.errors import UserError
 
 SLOW = "import time\nfor _ in range(12): time.sleep(0.05)"
@@ -309,6 +314,32 @@ def test_secrets_are_neither_taken_nor_kept(place, monkeypatch):
     assert token not in record_text
 
 
+def test_metrics_keep_no_secrets_and_parameters_take_none(place, monkeypatch):
+    monkeypatch.setenv("MY_SECRET", "correct-horse")
+    monkeypatch.setenv("OTHER_TOKEN", "correct-horse-battery")
+    leak = "metrics | {'key': [os.environ['OTHER_TOKEN']]}"
+    source = "import os\n" + WRITE_METRICS.replace("metrics)", f"{leak})")
+    write_notebook(place / "notebooks" / f"{NAME}.ipynb", source)
+    assert "metrics.json held" in run_once(place).problem
+    metrics = place / "outputs" / "offline" / NAME / "metrics.json"
+    assert json.loads(metrics.read_text())["key"] == ["[removed]"]
+    path = place / "params" / "offline" / f"{NAME}.yaml"
+    path.write_text(
+        path.read_text().replace("what is name", "correct-horse-battery is")
+    )
+    problem = run_once(place).problem
+    assert f"{NAME}: prompt holds the value of $" in problem
+    assert "horse" not in problem + metrics.with_name("run.json").read_text()
+
+
+def test_html_of_scikit_learn_is_no_secret():
+    html = LogisticRegression()._repr_html_()
+    assert "sk-toggleable__label-arrow" in html
+    assert secrets.remove(html) == (html, [])
+    key = "sk-proj-" + "aB3-" * 8
+    assert secrets.remove(f"'{key}'") == ("'[removed]'", ["an API key"])
+
+
 def test_what_a_kernel_started_ends_with_it(place):
     write_notebook(
         place / "notebooks" / f"{NAME}.ipynb",
@@ -323,6 +354,58 @@ def test_what_a_kernel_started_ends_with_it(place):
     while psutil.pid_exists(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_nothing_is_cleaned_of_a_run_on_another_machine(place):
+    path = place / "outputs" / "offline" / NAME / "run.json"
+    run_once(place)
+    content = json.loads(path.read_text()) | {"status": "running"}
+    assert content["host"] == platform.node()
+    path.write_text(json.dumps(content | {"host": "elsewhere", "pid": 1}))
+    half = path.parent.with_name(f".{NAME}.ipynb")
+    half.write_text("{")
+    assert "running" in command("status").stdout
+    command("clean")
+    assert half.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"status": "running", "pid": 1}', "{"]
+)
+def test_a_damaged_record_is_shown_as_such(place, text):
+    path = place / "outputs" / "offline" / NAME / "run.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    done = command("status")
+    assert done.returncode == 0 and "unreadable" in done.stdout
+    assert "0.0 MB were removed" in command("clean").stdout
+
+
+def test_a_package_without_a_name_keeps_nobody_from_running(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "broken-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "papermill" in record._packages.__wrapped__()
+
+
+def test_a_second_signal_does_not_block_the_first(place):
+    """Stopping an execution takes a while; here it takes a signal."""
+    runner = pipeline.Runner(preloaded=False)
+    stopped = []
+
+    def stop():
+        stopped.append(len(stopped))
+        if len(stopped) == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    runner.active = {"01": SimpleNamespace(stop=stop)}
+    with pytest.raises(SystemExit) as ended, runner._interruptible():
+        faulthandler.dump_traceback_later(20, exit=True)
+        signal.raise_signal(signal.SIGTERM)
+    faulthandler.cancel_dump_traceback_later()
+    assert ended.value.code == 128 + 15
+    assert stopped == [0, 1]
 
 
 def test_status_and_clean_know_what_a_killed_run_left(place):
@@ -350,5 +433,13 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     command("clean")
     assert not any(work.exists() for work in unfinished)
     assert all((work / "work").exists() for work in going_on)
+    history = folder / "training/1/history.json"
+    unfinished[1].mkdir()
+    history.write_text('{"of": "a later training"}')
+    command("clean")
+    assert unfinished[1].exists()
+    history.write_text("{}")
+    command("clean")
+    assert not unfinished[1].exists()
     assert run_once(place).status == "unchanged"
     assert (folder / "metrics.json").exists()

@@ -87,7 +87,7 @@ def test_a_short_exponent_is_a_number(project, tmp_path):
         assert found["learning_rate"] == 2e-4
 
 
-def changed(project, tmp_path, **values):
+def changed(project, tmp_path, values):
     """Write the parameters file of notebook 05 with other values."""
     path = project / "params" / "offline" / "05_bert_fine_tuning.yaml"
     content = yaml.safe_load(path.read_text()) | values
@@ -105,6 +105,8 @@ def changed(project, tmp_path, **values):
         ),
         ({"learning_rate": "tiny"}, "learning_rate is 'tiny': .*valid number"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0: .*greater than 0"),
+        ({"weight_decay": float("inf")}, "weight_decay is inf: .*finite"),
+        ({False: 3}, "False is no name of a parameter"),
         ({"num_epochs": "3"}, "num_epochs is '3': .*valid integer"),
         ({"num_epochs": 0}, "num_epochs is 0"),
         ({"model_name": False}, "model_name is False: .*in YAML write 'NO'"),
@@ -116,7 +118,7 @@ def changed(project, tmp_path, **values):
 def test_what_does_not_fit_is_refused_in_one_line(
     project, tmp_path, values, message
 ):
-    path = changed(project, tmp_path, **values)
+    path = changed(project, tmp_path, values)
     with pytest.raises(UserError, match=message) as caught:
         parameters.read_file("05_bert_fine_tuning", path)
     assert str(caught.value).startswith(str(path))

@@ -37,3 +37,10 @@ def test_the_root_is_found_from_a_folder_below(tmp_path, monkeypatch):
 def test_a_missing_package_is_named_with_the_remedy():
     with pytest.raises(UserError, match="no-such-thing is not .*make setup"):
         paths.package_folder("no_such_thing", "no-such-thing")
+
+
+@pytest.mark.parametrize("named", ["cache", "~/cache"])
+def test_the_cache_is_the_same_from_any_folder(root, monkeypatch, named):
+    monkeypatch.setenv("NLP_HELPERS_CACHE", named)
+    monkeypatch.setenv("HOME", str(root))
+    assert paths.cache_folder() == root / "cache"

@@ -98,6 +98,24 @@ def test_all_that_is_preloaded_can_be_imported():
         importlib.import_module(name)
 
 
+def test_what_cannot_be_imported_is_left_to_the_kernel(python, tmp_path):
+    """And Control-C meanwhile is dealt with by the runner alone."""
+    torch = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    (tmp_path / "torch.py").write_text(f"{torch}; raise OSError('no CUDA')")
+    code = """
+import sys, signal, nlp_helpers.batch.preloaded
+before = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+print(before, "matplotlib.figure" in sys.modules, flush=True)
+"""
+    done = subprocess.run(
+        [python, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.stdout, done.stderr) == ("True True\n", "")
+
+
 def test_importing_starts_no_thread_and_no_cuda(python):
     """A thread would not be copied, and CUDA cannot be used after a fork."""
     code = f"""

@@ -134,3 +134,13 @@ def test_every_tolerance_is_of_a_metric(project):
         path = project / "outputs" / "reference" / name / "metrics.json"
         names |= json.loads(path.read_text()).keys()
     assert set(verify.read_tolerances()["metrics"]) <= names
+
+
+def test_a_reference_that_lacks_a_file_can_be_made(outputs):
+    metrics = outputs / "reference" / NAME / "metrics.json"
+    metrics.unlink()
+    done = command("verify", "01")  # before anything runs
+    assert done.returncode == 1
+    assert "reference has no" in done.stderr and "accept 01" in done.stderr
+    assert command("accept", "01").returncode == 0
+    assert metrics.exists()

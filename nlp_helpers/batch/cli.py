@@ -97,7 +97,7 @@ def _run_and_report(
         ):
             results.append(result)
             show.result(result)
-    Console().print(screen.summary(results))
+    screen.show(screen.summary(results))
     problems = [result.problem for result in results if result.problem]
     for problem in problems:
         click.echo(f"error: {problem}", err=True)
@@ -133,6 +133,8 @@ def verify(
     outputs = paths.project_root() / "outputs"
     reference = (against or outputs / "reference").resolve()
     planned = tasks.plan("offline", notebooks)
+    for task in planned:
+        comparison.check_reference(reference, task.notebook)
     if not no_run:
         _run_and_report(
             lambda runner: runner.run(planned), True, jobs, not plain_kernels
@@ -144,7 +146,7 @@ def verify(
             outputs / "offline", reference, task.notebook
         )
     ]
-    Console().print(screen.comparison(differences))
+    screen.show(screen.comparison(differences))
     if any(d.verdict == comparison.DIFFERENT for d in differences):
         sys.exit(3)
 
@@ -170,7 +172,7 @@ def accept(notebooks: tuple[str, ...]) -> None:
             outputs / "offline", outputs / "reference", name
         )
     ]
-    Console().print(screen.comparison(differences))
+    screen.show(screen.comparison(differences))
     for path in comparison.accept(names):
         click.echo(f"wrote {paths.shown(path)}")
 
@@ -188,7 +190,7 @@ def params(notebook: str) -> None:
             profile: tasks.plan(profile, (name,))[0].values
             for profile in ("offline", "hub")
         }
-        Console().print(screen.parameters(name, rows, values))
+        screen.show(screen.parameters(name, rows, values))
 
 
 @commands.command()
@@ -261,7 +263,7 @@ def status() -> None:
     """List the runs below outputs/: when, how they ended, how long."""
     from nlp_helpers.batch import housekeeping, screen
 
-    Console().print(screen.runs(housekeeping.runs()))
+    screen.show(screen.runs(housekeeping.runs()))
 
 
 @commands.command()
@@ -316,13 +318,13 @@ def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
     # Standard output is for the answers alone.
     with redirect_stdout(sys.stderr):
         session.quieten()
-        folder = str(paths.resolve(checkpoint))
+        folder = str(Path(checkpoint).resolve())
         place = session.choose_device(device)
         loaded = classifier.load(folder, place)
     lines = classifier.read_lines(file)
     answers = _with_bar(classifier.classify(lines, *loaded))
     if kind == "table":
-        return Console().print(_answer_table(answers))
+        return Console(markup=False, emoji=False).print(_answer_table(answers))
     sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the locale
     for answer in answers:
         click.echo(json.dumps(answer, ensure_ascii=False))

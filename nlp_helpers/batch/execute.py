@@ -1,7 +1,9 @@
 """Execute one notebook with papermill, and record how it went."""
 
+import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +21,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from nlp_helpers import paths
+from nlp_helpers import files, paths
 from nlp_helpers.batch import client, preload, record, secrets, watch
 from nlp_helpers.batch.stages import Stage
 from nlp_helpers.errors import UserError
@@ -36,8 +38,8 @@ class Execution:
     """One notebook on its way from `source` to `output`.
 
     The output is written to a hidden file and renamed when the notebook ends,
-    in whatever way; run.json in the folder of the same name says how. An old
-    metrics.json goes first, so a run that failed leaves none.
+    in whatever way; run.json in the folder of the same name says how. Old
+    metrics and figures go first, so none passes as one of this run.
     """
 
     def __init__(
@@ -91,7 +93,13 @@ class Execution:
 
     def _run_locked(self) -> float:
         """Execute, with the folder to ourselves."""
-        (self.folder / "metrics.json").unlink(missing_ok=True)
+        metrics, figures = (
+            self.folder / "metrics.json",
+            self.folder / "figures",
+        )
+        metrics.unlink(missing_ok=True)
+        if figures.is_dir():
+            shutil.rmtree(figures)
         kept = record.Record(
             self.folder / "run.json", self.described | record.environment()
         )
@@ -105,6 +113,8 @@ class Execution:
                 found["cells"] = client.cell_seconds(notebook)
                 saved = _save(notebook, hidden, self.output)
                 problem = problem or saved
+            cleaned = _remove_secrets(metrics)
+            problem = problem or cleaned
             problem = problem or self._missing()
             if problem:
                 problem, _ = secrets.remove(problem)
@@ -238,6 +248,19 @@ def _save(notebook: NotebookNode, hidden: Path, output: Path) -> str | None:
     if found:
         return f": its outputs held {', '.join(found)}; removed from the copy"
     return None
+
+
+def _remove_secrets(metrics: Path) -> str | None:
+    """Rewrite a metrics.json that holds secrets; say so."""
+    try:
+        content = json.loads(metrics.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None  # `Stage.missing` says which
+    found = secrets.remove_from([content])
+    if not found:
+        return None
+    files.write_json(metrics, content)
+    return f": {paths.shown(metrics)} held {', '.join(found)}; removed from it"
 
 
 def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:

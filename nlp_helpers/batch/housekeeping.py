@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nlp_helpers import paths
+from nlp_helpers import files, paths
 from nlp_helpers.batch import record
 
 ENDED = ("finished", "failed", "interrupted", "stale")
@@ -33,15 +33,16 @@ def clean(dry_run: bool = False) -> Iterator[tuple[Path, int]]:
         content = record.read(path)
         if not content or content["status"] not in ENDED:
             continue
-        for found in _superfluous(path.parent, content["status"]):
+        for found in _superfluous(path.parent, content):
             size = _size(found)
             if not dry_run:
                 shutil.rmtree(found) if found.is_dir() else found.unlink()
             yield found, size
 
 
-def _superfluous(folder: Path, status: str) -> Iterator[Path]:
+def _superfluous(folder: Path, content: dict[str, Any]) -> Iterator[Path]:
     """Yield what is not needed of one run."""
+    finished = content["status"] == "finished"
     # A training may have been started without a run, and be going on.
     unfinished = {
         training
@@ -59,11 +60,17 @@ def _superfluous(folder: Path, status: str) -> Iterator[Path]:
         if not unfinished.isdisjoint(path.parents):
             continue
         # In a hidden folder an unfinished run may find work to go on from.
-        if path.is_file() or status == "finished":
+        if path.is_file() or finished:
             yield path
-    if status == "finished":
-        for checkpoints in sorted(folder.glob("training/*/checkpoints")):
-            if checkpoints.parent not in unfinished:
+    if finished:
+        # The last checkpoint of a training that notebook 5 has not judged yet
+        # saves it from training again.
+        judged = content.get("artifacts", {})
+        for history in sorted(folder.glob("training/*/history.json")):
+            name = history.relative_to(folder.parent).as_posix()
+            checkpoints = history.with_name("checkpoints")
+            known = judged.get(name) == files.sha256(history)
+            if known and checkpoints.is_dir():
                 yield checkpoints
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from nlp_helpers import files, paths
-from nlp_helpers.batch import execute, record, stages
+from nlp_helpers.batch import execute, record, secrets, stages
 from nlp_helpers.batch.tasks import Result, Task
 from nlp_helpers.errors import REMEDIES, UserError, explain
 
@@ -51,7 +51,8 @@ class Runner:
         self.stages = stages.read()
         self.active: dict[str, execute.Execution] = {}
         self.stopping = False
-        self.guard = threading.Lock()
+        # A second signal may come while the first is being dealt with.
+        self.guard = threading.RLock()
 
     def run(self, tasks: list[Task]) -> Iterator[Result]:
         """Run all tasks; what fails keeps back only what depends on it.
@@ -127,6 +128,7 @@ class Runner:
     def _run_or_skip(self, task: Task) -> Result:
         """Run a notebook, unless what it would write is there."""
         name, stage = task.label, self.stages[task.notebook]
+        secrets.refuse(task.values, name)
         described = record.describe(task, stage)
         metrics = task.output.with_suffix("") / "metrics.json"
         if not self.force and is_current(task.output, described["key"]):
@@ -207,4 +209,4 @@ def is_current(output: Path, key: str) -> bool:
         return False
     if not output.is_file():
         return False
-    return record.artifacts(output) == found["artifacts"]
+    return record.artifacts(output) == found.get("artifacts")

@@ -61,10 +61,20 @@ def start() -> None:
 
 
 def fork(function: Any, arguments: tuple[Any, ...]) -> BaseProcess:
-    """Call a function in a copy of the process; return the new process."""
+    """Call a function in a copy of the process; return the new process.
+
+    Raises:
+        RuntimeError: the process to be copied was killed meanwhile.
+    """
     process = _context().Process(target=function, args=arguments)
     with _without_main_module():
-        process.start()
+        try:
+            process.start()
+        except (EOFError, ConnectionError) as error:
+            raise RuntimeError(
+                "the process that kernels are forked from was killed; run it"
+                " again, or with --plain-kernels"
+            ) from error
     return process
 
 

@@ -58,10 +58,10 @@ def read(path: Path) -> dict[str, Any] | None:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if content["status"] == "running" and not _alive(content):
+            content["status"] = "stale"
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    if content.get("status") == "running" and not _alive(content):
-        content["status"] = "stale"
     return content
 
 
@@ -71,6 +71,7 @@ def _this_process() -> dict[str, Any]:
     now = datetime.now(timezone.utc)
     return {
         "started": now.isoformat(timespec="seconds"),
+        "host": platform.node(),
         "pid": process.pid,
         # A number may be given to another process later; the two together
         # belong to one alone.
@@ -79,10 +80,15 @@ def _this_process() -> dict[str, Any]:
 
 
 def _alive(content: Mapping[str, Any]) -> bool:
-    """Tell whether the process that wrote a record is still there."""
+    """Tell whether the process that wrote a record is still there.
+
+    Of another machine, which shares the folder, nobody here can tell.
+    """
+    if content["host"] != platform.node():
+        return True
     try:
         created = psutil.Process(content["pid"]).create_time()
-    except (psutil.NoSuchProcess, KeyError):
+    except psutil.NoSuchProcess:
         return False
     return abs(created - content["pid_created"]) < 1
 
@@ -139,7 +145,11 @@ def environment() -> dict[str, Any]:
 @cache
 def _packages() -> dict[str, str]:
     """Return the version of every installed package."""
-    found = {d.metadata["Name"]: d.version for d in distributions()}
+    found = {
+        name: one.version
+        for one in distributions()
+        if (name := one.metadata["Name"])  # a broken one has none
+    }
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 

@@ -23,14 +23,19 @@ LONGEST_METRIC = 20  # characters; a longer text would swamp the table
 COLOURS = {SAME: "green", CLOSE: "yellow", DIFFERENT: "red"}
 
 
+def show(table: Table) -> None:
+    """Print a table; what looks like rich's markup is text of a user's."""
+    Console(markup=False, emoji=False).print(table)
+
+
 class Screen:
     """Bars where a person watches, lines where nobody does."""
 
     def __init__(self) -> None:
         """Look whether a person watches."""
-        self.console = Console()
+        self.console = Console(emoji=False)
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("cells"),
@@ -118,9 +123,8 @@ def comparison(differences: Iterable[Difference]) -> Table:
     for one in found:
         if one.verdict != SAME:
             table.add_row(
-                one.notebook[:2],
-                *map(Text, (one.place, one.expected, one.found)),
-                f"[{COLOURS[one.verdict]}]{one.verdict}[/]",
+                *(one.notebook[:2], one.place, one.expected, one.found),
+                Text(one.verdict, COLOURS[one.verdict]),
             )
     return table
 
@@ -154,6 +158,6 @@ def runs(found: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
             content["status"],
             content.get("started", ""),
             str(content.get("seconds", "")),
-            Text(content.get("error") or ""),  # it may hold brackets
+            content.get("error") or "",
         )
     return table

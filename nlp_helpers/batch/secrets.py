@@ -1,10 +1,12 @@
 """Keep keys and passwords out of parameters and out of saved notebooks."""
 
+import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from nlp_helpers.errors import UserError
 from nlp_helpers.parameters import SECRET_NAME
 
 SHORTEST = 8  # characters; a shorter value would be found everywhere
@@ -13,7 +15,8 @@ FORMS = {
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
     "a GitHub token": r"\bgh[pousr]_[A-Za-z0-9]{36,}",
     "an AWS access key": r"\bAKIA[0-9A-Z]{16}\b",
-    "an API key": r"\bsk-[A-Za-z0-9_-]{20,}",
+    # Classes of scikit-learn's HTML begin with sk- too, all in small letters.
+    "an API key": r"\bsk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{20,}",
     "a Slack token": r"\bxox[abpr]-[A-Za-z0-9-]{10,}",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"([\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?",
@@ -39,13 +42,27 @@ def find(text: str) -> Iterable[tuple[str, str]]:
 
 
 def remove(text: str) -> tuple[str, list[str]]:
-    """Replace secrets by `[removed]`; return the text and what they were."""
+    """Replace secrets by `[removed]`; return the text and what they were.
+
+    The longest goes first: one may be the beginning of another.
+    """
     found = []
-    for value, kind in list(find(text)):
+    for value, kind in sorted(find(text), key=lambda one: -len(one[0])):
         if value in text:
             text = text.replace(value, "[removed]")
             found.append(kind)
     return text, found
+
+
+def refuse(values: Mapping[str, Any], where: str) -> None:
+    """Raise a UserError if a parameter holds a secret."""
+    for name, value in values.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        for _, kind in find(text):
+            raise UserError(
+                f"{where}: {name} holds {kind}; parameters are saved in the"
+                " executed notebook and in run.json. Take it out"
+            )
 
 
 def remove_from(node: Any) -> list[str]:

@@ -52,13 +52,12 @@ def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
     Raises:
         UserError: one of them has not got the notebook.
     """
-    for folder in (found, reference):
-        for part in (f"{notebook}.ipynb", f"{notebook}/metrics.json"):
-            if not (folder / part).is_file():
-                raise UserError(
-                    f"there is no {paths.shown(folder / part)}; run `python -m"
-                    f" nlp_helpers run {notebook[:2]}` first"
-                )
+    check_reference(reference, notebook)
+    if lacking := _lacks(found, notebook):
+        raise UserError(
+            f"there is no {lacking}; run `python -m nlp_helpers run"
+            f" {notebook[:2]}` first"
+        )
     content = record.read(found / notebook / "run.json") or {}
     if content.get("status") != "finished":
         raise UserError(
@@ -77,6 +76,23 @@ def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
         *compare_metrics(notebook, *metrics),
         *_compare_cells(notebook, *notebooks, read_tolerances()["cells"]),
     ]
+
+
+def check_reference(reference: Path, notebook: str) -> None:
+    """Raise a UserError if a reference folder has not got a notebook."""
+    if lacking := _lacks(reference, notebook):
+        raise UserError(
+            f"the reference has no {lacking}; `python -m nlp_helpers accept"
+            f" {notebook[:2]}` makes it of the last run"
+        )
+
+
+def _lacks(folder: Path, notebook: str) -> str | None:
+    """Return which file of a notebook is not in a folder."""
+    for part in (f"{notebook}.ipynb", f"{notebook}/metrics.json"):
+        if not (folder / part).is_file():
+            return paths.shown(folder / part)
+    return None
 
 
 def compare_metrics(
@@ -196,8 +212,4 @@ def accept(notebooks: list[str]) -> list[Path]:
 
 def reference_notebooks(reference: Path) -> list[str]:
     """Return the notebooks that a reference folder has, in order."""
-    return [
-        name
-        for name in parameters.SCHEMAS
-        if (reference / f"{name}.ipynb").is_file()
-    ]
+    return [name for name in parameters.SCHEMAS if not _lacks(reference, name)]
