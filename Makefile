@@ -56,9 +56,10 @@ clean: ## remove all that runs and builds left behind (some of it: python -m nlp
 	@[ ! -d outputs ] || find outputs -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
 	rm -rf build
 
-distclean: clean ## remove VENV too
+distclean: ## remove what clean does, and VENV too
 	@[ -e $(VENV)/.ready ] || [ -e $(VENV)/.locked ] || [ -e $(VENV)/.unfinished ] || [ ! -e $(VENV) ] \
 	  || { echo "error: $(VENV) was not made by make setup" >&2; exit 1; }
+	@$(MAKE) --no-print-directory clean
 	rm -rf $(VENV) nlp_helpers.egg-info
 
 # The third-party packages.  They are always installed into an empty folder:

@@ -6,6 +6,7 @@ precision) and state.json (all else, and the hash of the first). It is written
 under a hidden name and renamed once: it is there whole, or not at all.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
@@ -57,29 +58,29 @@ def save(
             `made_with` says which training this is.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or cannot be written.
     """
     tensors = {}
     for name, parameter in parameters.items():
         tensors[f"{name}:value"] = parameter.detach()
         for moment in MOMENTS:
             tensors[f"{name}:{moment}"] = optimizer.state[parameter][moment]
-    folder.mkdir(parents=True, exist_ok=True)
-    for half_written in folder.glob(".step-*"):
-        shutil.rmtree(half_written)  # by a process that was killed
-    staging = folder / f".step-{step:08d}"
-    staging.mkdir()
-    with files.writing(staging):
+    with files.writing(folder / f"step-{step:08d}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for half_written in folder.glob(".step-*"):
+            shutil.rmtree(half_written)  # by a process that was killed
+        staging = folder / f".step-{step:08d}"
+        staging.mkdir()
         save_file(tensors, staging / "tensors.safetensors")
-    content = {
-        "step": step,
-        "sha256": files.sha256(staging / "tensors.safetensors"),
-        **state,
-    }
-    files.write_json(staging / "state.json", content)
-    staging.rename(folder / f"step-{step:08d}")
-    for older in sorted(folder.glob("step-*"))[:-1]:
-        shutil.rmtree(older)
+        content = {
+            "step": step,
+            "sha256": files.sha256(staging / "tensors.safetensors"),
+            **state,
+        }
+        files.write_json(staging / "state.json", content)
+        staging.rename(folder / f"step-{step:08d}")
+        for older in sorted(folder.glob("step-*"))[:-1]:
+            shutil.rmtree(older)
 
 
 def restore(
@@ -113,6 +114,31 @@ def restore(
             },
         }
     return state
+
+
+def fingerprint(
+    model: torch.nn.Module, texts: Iterable[bytes], sources: Iterable[Path]
+) -> dict[str, str]:
+    """Return what decides the weights in the end, besides the settings.
+
+    First weights, texts, code, torch: the name of a folder says little of
+    what is in it.
+    """
+    tensors = model.state_dict().values()
+    return {
+        "weights": _hash(tensor.cpu().numpy().tobytes() for tensor in tensors),
+        "texts": _hash(texts),
+        "code": _hash(source.read_bytes() for source in sources),
+        "torch": torch.__version__,
+    }
+
+
+def _hash(parts: Iterable[bytes]) -> str:
+    """Return the beginning of a SHA-256."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
 
 
 def remove(folder: Path) -> None:
@@ -210,9 +236,9 @@ def _compare(
     for name, value in expected.items():
         if found.get(name) != value:
             raise UserError(
-                f"{checkpoint} is of an unfinished training with {name}"
-                f" {found.get(name)}, not {value}; set it back to finish that"
-                f" training, or remove {checkpoint.parent} to start anew"
+                f"{checkpoint} is of another training, with {name}"
+                f" {found.get(name)}, not {value}; set it back to go on with"
+                f" that one, or remove {checkpoint.parent} to start anew"
             )
 
 

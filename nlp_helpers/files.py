@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from nlp_helpers.errors import REMEDIES, UserError, explain
@@ -61,6 +61,28 @@ def make_once(target: Path, make: Callable[[Path], None]) -> Path:
                 with staged_folder(target) as staging:
                     make(staging)
     return target
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a folder for this process; a second one does not wait.
+
+    Raises:
+        UserError: another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"{folder} is being written by another process; wait for it, stop"
+            " it, or choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_half_made(target: Path) -> None:

@@ -222,7 +222,9 @@ def _opening(folder: Path) -> Iterator[None]:
 
 def _check_files(folder: Path, entry: ModelEntry) -> None:
     """Compare the files of an entry with their pinned hashes."""
-    remedy = paths.REINSTALL if entry.package else "check the project out anew"
+    remedy = "check the project out anew"
+    if entry.distribution:
+        remedy = paths.reinstall(entry.distribution)
     for name, expected in entry.sha256.items():
         files.check_sha256(folder / name, expected, remedy)
 

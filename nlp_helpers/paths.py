@@ -1,7 +1,9 @@
 """The project root, the folders below it, the cache, and what sets them."""
 
+import importlib.metadata
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -12,7 +14,6 @@ ROOT_VARIABLE = "NLP_HELPERS_ROOT"
 CACHE_VARIABLE = "NLP_HELPERS_CACHE"
 HEADLESS_VARIABLE = "NLP_HELPERS_HEADLESS"  # lines instead of bars
 FLOAT32_VARIABLE = "NLP_HELPERS_FLOAT32"  # no bfloat16
-REINSTALL = "install the package again with `make distclean setup`"
 
 
 def project_root() -> Path:
@@ -62,6 +63,15 @@ def cache_folder() -> Path:
     if not named:
         return platformdirs.user_cache_path("nlp_helpers")
     return project_root() / Path(named).expanduser()
+
+
+def reinstall(distribution: str) -> str:
+    """Return the remedy for a package with damaged files."""
+    version = importlib.metadata.version(distribution)
+    return (
+        f"install the package again: `{sys.executable} -m pip install"
+        f" --force-reinstall --no-deps {distribution}=={version}`"
+    )
 
 
 def package_folder(package: str, distribution: str) -> Path:

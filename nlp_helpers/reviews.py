@@ -99,7 +99,9 @@ def _write(folder: Path, entry: ReviewSource) -> None:
     """Write one file for each category of the packaged sentences."""
     original = paths.package_folder(entry.package, entry.distribution)
     original = original / entry.file
-    files.check_sha256(original, entry.sha256, paths.REINSTALL)
+    files.check_sha256(
+        original, entry.sha256, paths.reinstall(entry.distribution)
+    )
     _, *rows = original.read_text(encoding="utf-8").splitlines()
     lines: dict[str, list[str]] = {name: [] for name in entry.categories}
     for row in rows:

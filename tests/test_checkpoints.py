@@ -1,3 +1,4 @@
+import errno
 import json
 import resource
 import shutil
@@ -5,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from nlp_helpers import checkpoints
+from nlp_helpers import checkpoints, files
 from nlp_helpers.errors import UserError
 
 MADE_WITH = {"learning_rate": 1e-3, "seed": 1}
@@ -73,6 +74,20 @@ def test_a_failed_save_leaves_the_one_before(training, tmp_path):
             save(tmp_path, 2, training)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    state = checkpoints.restore(tmp_path, *fresh(training), MADE_WITH)
+    assert state["step"] == 1
+
+
+def test_a_disk_that_fills_up_with_the_state_is_one_line(
+    training, tmp_path, monkeypatch
+):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    save(tmp_path, 1, training)
+    monkeypatch.setattr(files, "write_json", full)
+    with pytest.raises(UserError, match="No space left.*free some space"):
+        save(tmp_path, 2, training)
     state = checkpoints.restore(tmp_path, *fresh(training), MADE_WITH)
     assert state["step"] == 1
 

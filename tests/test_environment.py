@@ -3,6 +3,8 @@
 import ast
 import importlib.metadata
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -250,3 +252,18 @@ def test_what_the_package_imports_is_declared():
         )
     ]
     assert not undeclared
+
+
+def test_distclean_refuses_before_it_removes(project, tmp_path):
+    shutil.copy(project / "Makefile", tmp_path)
+    for name in ("venv", "build", "outputs/offline"):
+        (tmp_path / name).mkdir(parents=True)
+    command = ["make", "-C", tmp_path, "distclean", "VENV=venv"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode and "not made by make setup" in done.stderr
+    assert (tmp_path / "build").exists()
+    assert (tmp_path / "outputs" / "offline").exists()
+    (tmp_path / "venv" / ".ready").touch()
+    subprocess.run(command, check=True, capture_output=True)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"Makefile", "outputs"}

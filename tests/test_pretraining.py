@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from transformers import BertForMaskedLM
 
-from nlp_helpers import models
+from nlp_helpers import files, models
 from nlp_helpers.errors import UserError
 from nlp_helpers.pretraining import (
     examples,
@@ -275,15 +275,18 @@ def test_a_long_document_becomes_examples_with_nothing_lost(tokenizer):
         (["--num-steps", "0"], "'--num-steps': 0 is not in the range"),
         (["--evaluate-every", "0"], "'--evaluate-every': 0 is not in the"),
         (
-            ["--folder", "empty", "--warmup-steps", "0"],
+            ["--folder", "empty", "--held-out", "held_out.jsonl"],
             "no empty/train.jsonl; write it with",
         ),
+        (["--held-out", "missing"], "no held-out text missing; "),
+        (["--device", "gpu"], "'--device': 'gpu' is not one of"),
     ],
 )
 def test_slips_on_the_command_line_are_one_line(
     tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "held_out.jsonl").write_text("")
     done = CliRunner().invoke(main, ["train", *arguments])
     assert done.exit_code in (1, 2)
     last = (done.stderr or str(done.exception)).splitlines()[-1]
@@ -390,8 +393,9 @@ def test_training_learns_and_changes_only_what_is_named(
     output = tmp_path / "out"
     weights = output / "weights"
     settings = replace(SMALL, train=kind, learning_rate=3e-3)
-    training.train(*corpus, output, 2, 2, settings, "cpu")
-    first = json.loads((weights / "figures.json").read_text())
+    training.train(*corpus, tmp_path / "short", 2, 2, settings, "cpu")
+    short = tmp_path / "short" / "weights" / "figures.json"
+    first = json.loads(short.read_text())
     training.train(*corpus, output, 14, 14, settings, "cpu")
     last = json.loads((weights / "figures.json").read_text())
     assert last["loss"] < first["loss"] and last["step"] == 14
@@ -401,6 +405,7 @@ def test_training_learns_and_changes_only_what_is_named(
     if kind == "adapters":
         assert not (weights / "model.safetensors").exists()
         return
+    models.load(str(weights), BertForMaskedLM)  # opens, with its tokenizer
     after = load_file(weights / "model.safetensors")
     same = [
         torch.equal(after[f"bert.{name}"], value.half())
@@ -507,6 +512,38 @@ def test_a_checkpoint_of_other_settings_is_refused(corpus, tmp_path):
     other = replace(SMALL, mask_share=0.4)
     with pytest.raises(UserError, match="mask_share 0.2, not 0.4"):
         training.train(*corpus, output, 2, 1, other, "cpu")
+
+
+def test_a_run_is_of_its_texts_and_can_be_lengthened_in_time(
+    corpus, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    steady = replace(SMALL, decay_share=0.1, warmup_steps=0)
+    training.train(*corpus, output, 1, 1, steady, "cpu")
+    training.train(*corpus, output, 3, 1, steady, "cpu")
+    training.train(*corpus, output, 3, 1, steady, "cpu")
+    assert "has the 3 steps: nothing to train" in capsys.readouterr().out
+    falling = replace(SMALL, decay_share=0.9)
+    training.train(*corpus, tmp_path / "falling", 3, 1, falling, "cpu")
+    with pytest.raises(UserError, match="at step 3 .* --num-steps 3 already"):
+        training.train(*corpus, tmp_path / "falling", 9, 1, falling, "cpu")
+    path = corpus[0] / "train.jsonl"
+    path.write_text(path.read_text().replace("camera", "flower"))
+    with pytest.raises(UserError, match="of another training, with texts"):
+        training.train(*corpus, output, 4, 1, steady, "cpu")
+
+
+def test_two_runs_do_not_write_to_one_folder(corpus, tmp_path):
+    with files.alone(tmp_path / "out"):
+        with pytest.raises(UserError, match="being written by another proc"):
+            training.train(*corpus, tmp_path / "out", 1, 1, SMALL, "cpu")
+    assert not (tmp_path / "out" / "weights").exists()
+
+
+def test_pairs_need_the_unpacked_package(corpus, tmp_path, tokenizer):
+    (tmp_path / texts.WORDNET).rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="has no WordNet.*fetch --folder"):
+        training.load_examples(corpus[0], tokenizer, SMALL)
 
 
 def test_evaluation_asks_for_the_hidden_tokens(tokenizer):

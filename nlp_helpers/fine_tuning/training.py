@@ -5,7 +5,6 @@ What a checkpoint must hold is therefore short: the weights, the optimizer's
 moments, the step, and the figures so far.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass, field, fields
@@ -262,10 +261,23 @@ def train(
 
     Raises:
         UserError: there are no shards, the disk is too small, a checkpoint
-            is damaged or of another run, or the loss is not finite.
+            is damaged or of another run, another process trains there, or
+            the loss is not finite.
     """
     session.quieten()  # this may be a new process
     accelerator = make_accelerator(device)
+    with files.alone(output) if accelerator.is_main_process else nullcontext():
+        _train(accelerator, data, output, settings, checkpoint_every)
+
+
+def _train(
+    accelerator: Accelerator,
+    data: Path,
+    output: Path,
+    settings: Settings,
+    checkpoint_every: int,
+) -> None:
+    """Do what `train` says, with the folder to this training alone."""
     train_set = read_shards(data / "shards", "train", settings.model_name)
     validation = read_shards(
         data / "shards", "validation", settings.model_name
@@ -517,27 +529,17 @@ class Run:
 def fingerprint(
     settings: Settings, model: torch.nn.Module, *token_sets: TokenSet
 ) -> dict[str, str | int | float]:
-    """Return all that decides the weights in the end.
-
-    Settings, first weights, texts, code, torch: the name of a model folder
-    says little of what is in it.
-    """
-    weights = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        weights.update(tensor.numpy().tobytes())
-    texts = hashlib.sha256()
-    for tokens in token_sets:
-        texts.update(tokens.labels.tobytes())
-        for ids in tokens.input_ids:
-            texts.update(len(ids).to_bytes(4, "little") + ids.tobytes())
-    code = hashlib.sha256()
-    sources = [Path(__file__), Path(batches.__file__), Path(unpadded.__file__)]
-    for source in sources:
-        code.update(source.read_bytes())
-    return {
-        **asdict(settings),
-        "weights": weights.hexdigest()[:16],
-        "texts": texts.hexdigest()[:16],
-        "code": code.hexdigest()[:16],
-        "torch": torch.__version__,
-    }
+    """Return all that decides the weights in the end."""
+    texts = (
+        part
+        for tokens in token_sets
+        for part in (
+            tokens.labels.tobytes(),
+            *(
+                len(ids).to_bytes(4, "little") + ids.tobytes()
+                for ids in tokens.input_ids
+            ),
+        )
+    )
+    sources = map(Path, (__file__, batches.__file__, unpadded.__file__))
+    return asdict(settings) | checkpoints.fingerprint(model, texts, sources)

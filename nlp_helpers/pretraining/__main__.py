@@ -126,7 +126,9 @@ def collect(folder: Path, held_out: Path) -> None:
 @click.option(
     "--seed", default=DEFAULTS.seed, help="Seeds every random choice."
 )
-@click.option("--device", default="auto", help="auto, cpu or cuda.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"
+)
 def train(
     folder: Path,
     held_out: Path,

@@ -11,6 +11,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from nlp_helpers.errors import UserError
+
 MASK_SHARE = 0.15
 MAX_LENGTH = 128  # tokens; longer documents are cut into pieces
 BATCH_SIZE = 16
@@ -18,7 +20,17 @@ SEED = 2018  # of the masks, whatever seed a model was trained with
 
 
 def read_held_out(path: Path) -> dict[str, list[str]]:
-    """Read the held-out documents of each source."""
+    """Read the held-out documents of each source.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"no held-out text {path}; `python -m nlp_helpers.pretraining"
+            " collect` writes one, and benchmarks/held_out.jsonl is the"
+            " published one"
+        )
     documents: dict[str, list[str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)

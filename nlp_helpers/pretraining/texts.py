@@ -31,6 +31,7 @@ HELD_OUT_WORDS = 2500  # of each source, for the evaluation
 RUN_LENGTH = 8  # words in a row that two texts hardly share by chance
 MOST_REPEATED = 0.1  # share of such runs that stands in the training text too
 
+WORDNET = "usr/share/wordnet"
 RATED_SENTENCES = "data/hutto_ICWSM_2014/{kind}_GroundTruth.txt"
 RATED_KINDS = (
     "amazonReviewSnippets",
@@ -110,7 +111,7 @@ def read_synsets(folder: Path) -> list[Synset]:
     """Read WordNet's data files: (lemma, gloss, examples), one a synset."""
     entries = []
     for kind in ("noun", "verb", "adj", "adv"):
-        path = folder / "usr/share/wordnet" / f"data.{kind}"
+        path = folder / WORDNET / f"data.{kind}"
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.startswith("  ") or " | " not in line:
                 continue  # the licence stands at the top of each file

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ OUTPUT_BIAS = "output_bias.safetensors"
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the weights, bit for bit on one machine."""
+    """What decides the weights, with the texts and the number of steps."""
 
     train: str = "adapters"  # head, adapters or encoder
     start_from: str = ""  # folder of adapters and head; else both are new
@@ -204,13 +205,18 @@ def load_examples(
     """Tokenise train.jsonl, each source as often as sources.yaml says.
 
     Raises:
-        UserError: there is no train.jsonl.
+        UserError: there is no train.jsonl, or no WordNet.
     """
     path = folder / "train.jsonl"
     if not path.is_file():
         raise UserError(
             f"no {path}; write it with"
             f" python -m nlp_helpers.pretraining collect --folder {folder}"
+        )
+    if not (folder / texts.WORDNET).is_dir():
+        raise UserError(
+            f"{folder} has no WordNet, of which the pairs are made; unpack it"
+            f" with python -m nlp_helpers.pretraining fetch --folder {folder}"
         )
     rows = path.read_text(encoding="utf-8").splitlines()
     sources = texts.read_sources()
@@ -238,12 +244,36 @@ def train(
 
     Every `evaluate_every` steps, a checkpoint and the weights are written.
     Started again, the run goes on from the checkpoint and ends with the same
-    weights as one that was never interrupted.
+    weights as one that was never interrupted. With more steps it is
+    lengthened, as long as the learning rate has not begun to fall.
 
     Raises:
-        UserError: the checkpoint is of other settings, or the loss is not
-            finite.
+        UserError: a text is missing, the checkpoint is of another run, or
+            another process trains there, or the loss is not finite.
     """
+    held_out = figures.read_held_out(held_out_path)
+    with files.alone(output):
+        _train(
+            folder,
+            held_out,
+            output,
+            num_steps,
+            evaluate_every,
+            settings,
+            device,
+        )
+
+
+def _train(
+    folder: Path,
+    held_out: dict[str, list[str]],
+    output: Path,
+    num_steps: int,
+    evaluate_every: int,
+    settings: Settings,
+    device: str,
+) -> None:
+    """Do what `train` says, with the folder to this run alone."""
     place = session.start(seed=settings.seed, device=device).device
     tokenizer = models.load_tokenizer(BASE_MODEL)
     model = build_model(settings).to(place).train()
@@ -256,10 +286,14 @@ def train(
     )
     kept = output / "checkpoints"
     checkpoints.check_space(output, model)
-    state = checkpoints.restore(kept, parameters, optimizer, asdict(settings))
-    first_step, tokens = (state["step"], state["tokens"]) if state else (0, 0)
     corpus = load_examples(folder, tokenizer, settings)
-    held_out = figures.read_held_out(held_out_path)
+    made_with = fingerprint(settings, model, corpus)
+    state = checkpoints.restore(kept, parameters, optimizer, made_with)
+    first_step, tokens = (state["step"], state["tokens"]) if state else (0, 0)
+    if state:
+        check_num_steps(state, num_steps, settings)
+    if first_step >= num_steps:
+        return print(f"{output} has the {first_step} steps: nothing to train")
     lengths = np.array([len(example.input_ids) for example in corpus])
     print(
         f"{len(corpus):,} examples, {lengths.sum():,} tokens;"
@@ -304,8 +338,42 @@ def train(
             with files.staged_folder(weights) as staging:
                 save(model, staging)
                 files.write_json(staging / "figures.json", summary)
-            state = {"made_with": asdict(settings), "tokens": tokens}
+            state = {
+                "made_with": made_with,
+                "tokens": tokens,
+                "num_steps": num_steps,
+            }
             checkpoints.save(kept, step, parameters, optimizer, state)
+
+
+def fingerprint(
+    settings: Settings, model: torch.nn.Module, corpus: list[examples.Example]
+) -> dict[str, str | int | float]:
+    """Return all that decides the weights but the number of steps."""
+    texts = (
+        example.second_start.to_bytes(2, "little")
+        + example.input_ids.tobytes()
+        for example in corpus
+    )
+    sources = map(Path, (__file__, examples.__file__))
+    return asdict(settings) | checkpoints.fingerprint(model, texts, sources)
+
+
+def check_num_steps(
+    state: dict[str, Any], num_steps: int, settings: Settings
+) -> None:
+    """Refuse another number of steps once the rate depends on it.
+
+    Raises:
+        UserError: it has begun to fall, as the first number said.
+    """
+    step, planned = state["step"], state["num_steps"]
+    rates = {learning_rate_at(step, n, settings) for n in (planned, num_steps)}
+    if len(rates) > 1:
+        raise UserError(
+            f"at step {step} the learning rate is falling towards --num-steps"
+            f" {planned} already; set it back, or start in another --output"
+        )
 
 
 def train_step(
@@ -337,6 +405,7 @@ def save(model: torch.nn.Module, folder: Path) -> None:
     if not hasattr(model, "peft_config"):
         half = {n: t.half() for n, t in model.state_dict().items()}
         model.save_pretrained(folder, state_dict=half)
+        models.load_tokenizer(BASE_MODEL).save_pretrained(folder)
         return
     # The default would be the path of the base model on this machine.
     model.peft_config["default"].base_model_name_or_path = BASE_MODEL
