@@ -29,6 +29,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from nlp_helpers import files, parameters, paths
 from nlp_helpers.batch import pipeline, tasks
+from nlp_helpers.errors import run_command
 
 NOTEBOOKS = list(parameters.SCHEMAS)
 ONE_EPOCH = {"num_epochs": 1}
@@ -223,4 +224,4 @@ def main(rounds: int, json_path: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nlp_helpers import files, models, paths
+from nlp_helpers.errors import run_command
 
 NAME = "smollm2-135m"
 ROUNDS = 3
@@ -55,4 +56,4 @@ def main(json_path: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

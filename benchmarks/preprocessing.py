@@ -7,9 +7,11 @@ file is made here, with the fields and lengths of the 2014 Amazon files and
 words of the packaged reviews. Whole pipelines run in processes of their own,
 timed without their imports, so that their peak memory is known.
 
-- read: every record is parsed, checked and labelled, the labels are counted.
-  `bare` is the same count as a DuckDB query without any check, the columns
-  left to DuckDB (`bare`) or named (`bare_typed`).
+- read: every record is parsed and its label counted, by `reading.survey`.
+  `kept` is `reading.read_file`, which notebook 4 uses: it checks and mends
+  every field, counts what it drops, and writes Parquet. `bare` is the count
+  as a DuckDB query without any check, the columns left to DuckDB (`bare`) or
+  named (`bare_typed`).
 - tokenise: texts in memory to token ids; `datasets.map` in batches.
 - end to end: .json.gz to labelled, split token ids on disk. `fast` is this
   project with tokie, `default` with tokenizers.
@@ -35,7 +37,6 @@ ROUNDS = 3
 SEED = 2018
 MODEL = "minilm-l6"
 MAX_LENGTH = 512
-NUM_LABELS = 3
 POOLED_DOCUMENTS = 30_000
 STARS = (1.0, 2.0, 3.0, 4.0, 5.0)
 STAR_SHARES = (0.10, 0.07, 0.10, 0.20, 0.53)
@@ -120,6 +121,12 @@ def read_ours(path: Path) -> Counter:
     from nlp_helpers import reading
 
     return reading.survey(path)
+
+
+def read_and_keep(path: Path) -> None:
+    from nlp_helpers import reading
+
+    reading.read_file(path, "reviews", path.with_suffix(".parquet"))
 
 
 # Tokenise
@@ -283,6 +290,7 @@ def measure_reading(path: Path, figures: dict) -> None:
         "bare": lambda: read_bare(path),
         "bare_typed": lambda: read_bare_typed(path),
         "ours": lambda: read_ours(path),
+        "kept": lambda: read_and_keep(path),
     }
     counts = read_ours(path)
     unsure = counts.pop(None, 0)
@@ -293,6 +301,9 @@ def measure_reading(path: Path, figures: dict) -> None:
     for name, value in seconds.items():
         figures[f"read_{name}_mb_per_s"] = size / value
     figures["read_vs_json_loads"] = seconds["json_loads"] / seconds["ours"]
+    figures["read_kept_vs_json_loads"] = (
+        seconds["json_loads"] / seconds["kept"]
+    )
     figures["read_vs_duckdb"] = seconds["bare"] / seconds["ours"]
     figures["read_vs_duckdb_typed"] = seconds["bare_typed"] / seconds["ours"]
 
@@ -356,7 +367,8 @@ def measure_pipelines(path: Path, rows: int, figures: dict) -> None:
         for name in PIPELINES:
             seconds, peak = run_pipeline(name, path)
             best[name] = min(best[name], seconds)
-            figures[f"end_to_end_{name}_peak_mib"] = peak
+            key = f"end_to_end_{name}_peak_mib"
+            figures[key] = max(peak, figures.get(key, 0))
     for name, value in best.items():
         figures[f"end_to_end_{name}_documents_per_s"] = rows / value
     for peer in ("article", "datasets"):
@@ -435,4 +447,6 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    from nlp_helpers.errors import run_command
+
+    run_command(main)
