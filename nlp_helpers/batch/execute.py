@@ -93,12 +93,9 @@ class Execution:
 
     def _run_locked(self) -> float:
         """Execute, with the folder to ourselves."""
-        metrics, figures = (
-            self.folder / "metrics.json",
-            self.folder / "figures",
-        )
+        metrics = self.folder / "metrics.json"
         metrics.unlink(missing_ok=True)
-        if figures.is_dir():
+        if (figures := self.folder / "figures").is_dir():
             shutil.rmtree(figures)
         kept = record.Record(
             self.folder / "run.json", self.described | record.environment()
