@@ -48,12 +48,12 @@ class Settings:
     rank: int = 64
     batch_rows: int = 16
     max_length: int = 128
-    learning_rate: float = 6e-4
+    learning_rate: float = 4e-4
     warmup_steps: int = 200
-    decay_share: float = 0.63
+    decay_share: float = 0.97
     mask_share: float = 0.2
-    whole_word_share: float = 0.5
-    seed: int = 2021
+    whole_word_share: float = 0.25
+    seed: int = 2022
 
 
 def learning_rate_at(step: int, num_steps: int, settings: Settings) -> float:
