@@ -80,6 +80,7 @@ def candidate_bars(
     ):
         _draw_probabilities(axis, tokens, scores)
         axis.set_title(name, fontsize="medium", parse_math=False)
+        axis.locator_params(axis="x", nbins=4)  # more would touch
     return figure
 
 

@@ -74,3 +74,15 @@ def test_the_reliability_diagram_draws_accuracy_over_confidence():
     left, right = plots.reliability_diagram(RELIABILITY, "t").axes
     assert left.lines[1].get_xydata().tolist() == [[0.45, 0.5], [0.95, 0.9]]
     assert [bar.get_height() for bar in right.patches] == [3, 40]
+
+
+def test_the_numbers_below_side_by_side_bars_do_not_touch():
+    tables = {name: (["man", "woman"], [0.15, 0.01]) for name in ("He", "She")}
+    figure = plots.candidate_bars(tables, "t")
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        labels = [
+            label.get_window_extent() for label in axis.get_xticklabels()
+        ]
+        pairs = zip(labels, labels[1:], strict=False)
+        assert all(one.x1 + 5 < other.x0 for one, other in pairs)
