@@ -103,9 +103,11 @@ def test_what_cannot_be_imported_is_left_to_the_kernel(python, tmp_path):
     torch = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
     (tmp_path / "torch.py").write_text(f"{torch}; raise OSError('no CUDA')")
     code = """
-import sys, signal, nlp_helpers.batch.preloaded
-before = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-print(before, "matplotlib.figure" in sys.modules, flush=True)
+import sys, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import nlp_helpers.batch.preloaded
+same = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+print(same, "matplotlib.figure" in sys.modules, flush=True)
 """
     done = subprocess.run(
         [python, "-c", code],
