@@ -322,8 +322,10 @@ def test_batches_are_full_and_an_epoch_has_every_example_once():
     assert list(again) == list(rest)
 
 
-def test_examples_that_share_a_row_do_not_see_each_other(tokenizer):
+@pytest.mark.parametrize("attention", ["sdpa", training.ATTENTION])
+def test_examples_that_share_a_row_do_not_see_each_other(tokenizer, attention):
     _, model = models.load("minilm-l6", BertForMaskedLM, new_head=True)
+    model.set_attn_implementation(attention)
     sentences = ["this is a good camera", "the battery died after a week"]
     pieces = examples.encode_documents(tokenizer, sentences, 64)
     mask = masker(tokenizer)
@@ -344,6 +346,19 @@ def test_examples_that_share_a_row_do_not_see_each_other(tokenizer):
     length = len(pieces[1].input_ids)
     second = together[size : size + length]
     assert torch.allclose(second, apart[1, :length], atol=1e-5)
+
+
+def test_attention_is_computed_in_float32():
+    query, key, value = torch.randn(3, 2, 4, 8, 16).bfloat16()
+    wanted = torch.nn.functional.scaled_dot_product_attention(
+        query.float(), key.float(), value.float(), scale=0.25
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = training.attend(
+            torch.nn.Module(), query, key, value, None, 0.25
+        )
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, wanted.transpose(1, 2).bfloat16())
 
 
 def test_the_learning_rate_warms_up_holds_and_falls():
