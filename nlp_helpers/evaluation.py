@@ -214,13 +214,15 @@ def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 def worst_mistakes(
     texts: Sequence[str], labels: np.ndarray, logits: np.ndarray, number: int
 ) -> pd.DataFrame:
-    """Tabulate the texts with the highest loss, worst first.
+    """Tabulate the wrong answers with the highest loss, worst first.
 
     Returns:
         Columns `loss`, `label`, `predicted`, `text`.
     """
     found = losses(labels, logits)
-    worst = np.argsort(-found, kind="stable")[:number]
+    order = np.argsort(-found, kind="stable")
+    wrong = logits.argmax(axis=1) != labels
+    worst = order[wrong[order]][:number]
     return pd.DataFrame(
         {
             "loss": found[worst],

@@ -21,11 +21,13 @@ MEMORY_LIMIT = "250MB"  # of DuckDB; what needs more goes to disk
 FEW_GROUPS = 20_000
 MOST_ATTEMPTS = 30
 # What must stay on one side of the split. Reviews of the published files have
-# no name of their own: a reviewer reviews a product once.
+# no name of their own: a reviewer reviews a product once. A row that does not
+# name its product or reviewer stays at least with its review.
+REVIEW = "coalesce(review, reviewer || ' on ' || product)"
 GROUPS = {
-    "review": "coalesce(review, reviewer || ' on ' || product)",
-    "product": "product",
-    "reviewer": "reviewer",
+    "review": REVIEW,
+    "product": f"coalesce(product, {REVIEW})",
+    "reviewer": f"coalesce(reviewer, {REVIEW})",
     "none": "NULL",
 }
 # Texts that differ only in case and white space are the same. Most are ASCII,
@@ -71,7 +73,8 @@ def split(
         validation. They add up to the rows read.
 
     Raises:
-        UserError: `group_by` is unknown, or a side of the split is empty.
+        UserError: `group_by` is unknown, no row names its product or
+            reviewer, or a side of the split is empty.
     """
     if group_by not in GROUPS:
         raise UserError(
@@ -83,6 +86,8 @@ def split(
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         temporary = str(staging / "temporary").replace("'", "''")
         connection.execute(f"SET temp_directory = '{temporary}'")
+        if group_by in ("product", "reviewer"):
+            _check_named(connection, paths, group_by)
         counts = _decide(
             connection, paths, group_by, test_size, sample_per_category, seed
         )
@@ -95,6 +100,25 @@ def split(
         _write(connection, paths, staging)
         connection.close()
     return counts
+
+
+def _check_named(
+    connection: duckdb.DuckDBPyConnection, paths: list[Path], column: str
+) -> None:
+    """Refuse to group by what no row names.
+
+    Raises:
+        UserError: the column is empty.
+    """
+    [(named,)] = connection.execute(
+        f"SELECT count({column}) FROM read_parquet($patterns)",
+        {"patterns": [reading.literal(path) for path in paths]},
+    ).fetchall()
+    if not named:
+        raise UserError(
+            f"group_by is {column}, and no review names its {column}; set it"
+            " to review"
+        )
 
 
 def _decide(

@@ -127,6 +127,7 @@ class UnpaddedClassifier(torch.nn.Module):
         AttentionInterface.register(NAME, attention_function)
         model.set_attn_implementation(NAME)
         self.model = model
+        self.train(model.training)  # of one mind with what it wraps
 
     def forward(
         self,

@@ -182,3 +182,7 @@ def test_mistakes_come_worst_first():
     assert table["loss"].tolist() == pytest.approx([5.013, 3.095], abs=1e-3)
     assert table["label"].tolist() == ["positive", "negative"]
     assert table["predicted"].tolist() == ["negative", "neutral"]
+    several = evaluation.worst_mistakes(
+        ["right", "wrong", "very wrong"], np.array([1, 1, 2]), logits, 8
+    )
+    assert several.equals(table)  # what is right is no mistake

@@ -127,7 +127,8 @@ def test_the_sample_is_the_same_rows_in_however_many_files(tmp_path):
 
 @pytest.mark.parametrize("group_by", splitting.GROUPS)
 def test_the_split_is_the_same_in_any_folder(tmp_path, group_by):
-    records = reviews_of(600, reviewerID=None)
+    nameless = {} if group_by == "reviewer" else {"reviewerID": None}
+    records = reviews_of(600, **nameless)
     sides = []
     for name in ("there", "th[e]re"):
         (tmp_path / name).mkdir()
@@ -181,7 +182,24 @@ def test_what_cannot_be_split_is_refused_and_leaves_nothing(tmp_path):
         splitting.split(parts, target, group_by="author")
     with pytest.raises(UserError, match="no review is left for"):
         splitting.split(parts, target, group_by="product")
+    parts = make_parts(tmp_path, "nameless", reviews_of(30, reviewerID=None))
+    with pytest.raises(UserError, match="no review names its reviewer; set"):
+        splitting.split(parts, target, group_by="reviewer")
     assert not target.exists()
+
+
+def test_a_row_that_names_no_product_stays_with_its_review(tmp_path):
+    records = reviews_of(600)
+    for number, record in enumerate(records):
+        record["reviewID"] = f"review {number // 4}"
+        record["asin"] = record["asin"] if number < 60 else None
+    parts = make_parts(tmp_path, "parts", records)
+    splitting.split(parts, tmp_path / "out", group_by="product")
+    reviews = [
+        set(side.loc[side["product"].isna(), "review"])
+        for side in load(tmp_path / "out")
+    ]
+    assert all(reviews) and not reviews[0] & reviews[1]
 
 
 @pytest.mark.parametrize("missing", [1, 3, 5])

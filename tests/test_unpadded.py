@@ -102,6 +102,12 @@ def test_predicted_logits_are_in_the_order_of_the_texts(
         np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
 
 
+def test_asking_for_predictions_switches_no_dropout_on(model, input_ids):
+    wrapped = unpadded.UnpaddedClassifier(model.eval())
+    unpadded.predict_logits(wrapped, input_ids)
+    assert not any(module.training for module in wrapped.modules())
+
+
 def test_bfloat16_gives_nearly_the_same(model, input_ids, monkeypatch):
     wrapped = unpadded.UnpaddedClassifier(model)
     exact = unpadded.predict_logits(wrapped, input_ids)
