@@ -126,10 +126,14 @@ def _run_on_ray(
             raise UserError(NO_CLUSTER.format("")) from error
     wanted = {"num_cpus": 1, **resources}
     _warn_of_waiting(ray.nodes(), wanted)
+    variables = dict(ONE_THREAD)
+    if not wanted.get("num_gpus"):
+        # Else Ray hides no GPU, and all tasks of a machine take its first.
+        variables["CUDA_VISIBLE_DEVICES"] = ""
     # A task whose worker is killed is given to another.
     remote = ray.remote(
         max_retries=MOST_ATTEMPTS,
-        runtime_env={"env_vars": ONE_THREAD},
+        runtime_env={"env_vars": variables},
         **wanted,
     )(function)
     waiting = {

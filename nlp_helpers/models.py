@@ -237,8 +237,12 @@ def _cached(name: str, hashes: Iterable[str]) -> Path:
 
 def _fetch_hub(name: str, entry: ModelEntry) -> Path:
     """Download a pinned revision into the Hub's cache, or find it there."""
-    import httpx2
     from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        import httpx2 as httpx
+    except ImportError:  # huggingface-hub 1, which Colab has
+        import httpx
 
     wanted = {"revision": entry.revision, "allow_patterns": HUB_FILES}
     try:
@@ -248,7 +252,7 @@ def _fetch_hub(name: str, entry: ModelEntry) -> Path:
             entry.repository, revision=entry.revision, timeout=HUB_TIMEOUT
         )
         return Path(snapshot_download(entry.repository, **wanted))
-    except (OSError, httpx2.HTTPError, RuntimeError, ImportError) as error:
+    except (OSError, httpx.HTTPError, RuntimeError, ImportError) as error:
         # RuntimeError is what hf_xet, the downloader, raises; ImportError
         # comes of a proxy that needs another package. A full disk ends here
         # too, so the cause is part of the message.
@@ -337,11 +341,18 @@ def _merge(source: Path, base: Path, target: Path) -> None:
             base, dtype=torch.float32, local_files_only=True
         )
     tie_output_bias(model)
-    with _opening(source), warnings.catch_warnings():
-        # peft asks transformers for an attribute that has a new name.
-        warnings.simplefilter("ignore", FutureWarning)
-        model = PeftModel.from_pretrained(model, source).merge_and_unload()
-        bias = load_file(source / "output_bias.safetensors")["bias"]
+    try:
+        with _opening(source), warnings.catch_warnings():
+            # peft asks transformers for an attribute that has a new name.
+            warnings.simplefilter("ignore", FutureWarning)
+            model = PeftModel.from_pretrained(model, source).merge_and_unload()
+            bias = load_file(source / "output_bias.safetensors")["bias"]
+    except ImportError as error:
+        # peft asks for every quantising library that it finds, torchao first.
+        raise UserError(
+            f"the adapters in {source} cannot be merged: {error}; update or"
+            " uninstall the package that it names"
+        ) from error
     model.cls.predictions.bias.data.copy_(bias)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

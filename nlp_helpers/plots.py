@@ -24,7 +24,9 @@ def save(figure: Figure, path: Path) -> Image:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without the Software entry, equal figures are equal files.
     figure.savefig(path, dpi=100, metadata={"Software": None})
-    return Image(filename=str(path), alt=figure.get_suptitle())
+    image = Image(filename=str(path))
+    image.alt = figure.get_suptitle()  # no argument in Colab's IPython 7
+    return image
 
 
 def _figure(

@@ -10,7 +10,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 import transformers
-from accelerate.utils import is_cuda_available
 from huggingface_hub.utils import disable_progress_bars
 from tqdm.auto import tqdm
 
@@ -65,11 +64,11 @@ def choose_device(device: str = "auto") -> torch.device:
     Raises:
         UserError: CUDA was asked for and there is none.
     """
-    # torch's own question would wake CUDA, after which no process could be
-    # forked for a second GPU; accelerate's asks the driver.
+    # Not accelerate's is_cuda_available, which counts the GPUs that the driver
+    # names: a driver may be too old for this torch.
     if device == "auto":
-        device = "cuda" if is_cuda_available() else "cpu"
-    if device == "cuda" and not is_cuda_available():
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "device is cuda, but torch sees no CUDA device; set device to auto"
             " or cpu (on Colab: Runtime > Change runtime type > GPU)"

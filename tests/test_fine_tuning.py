@@ -437,7 +437,7 @@ def test_a_configured_precision_does_not_come_between(monkeypatch):
 
 
 def test_the_device_means_the_same_as_elsewhere(monkeypatch):
-    monkeypatch.setattr(session, "is_cuda_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="torch sees no CUDA device"):
         training.make_accelerator("cuda")
 

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,38 @@ def test_merging_changes_no_answer(tmp_path, monkeypatch):
             atol=1e-3,
         )
     assert (merged.cls.predictions.decoder.bias == bias).all()
+
+
+def test_an_old_library_beside_peft_is_one_line(adapters, monkeypatch):
+    import peft
+
+    def refuse(*arguments):
+        raise ImportError("Found an incompatible version of torchao.")
+
+    monkeypatch.setattr(peft.PeftModel, "from_pretrained", refuse)
+    (adapters / "adapter_config.json").write_text(
+        (adapters / "adapter_config.json").read_text() + " "  # not cached
+    )
+    with pytest.raises(UserError, match="of torchao.; update or uninstall"):
+        models.fetch("adapters")
+
+
+def test_the_hubs_client_may_be_the_older_one(monkeypatch):
+    import httpx2
+    import huggingface_hub
+
+    def refuse(*arguments, **settings):
+        raise httpx2.ConnectError("nothing listens")
+
+    def find_nothing(*arguments, **settings):
+        raise FileNotFoundError
+
+    monkeypatch.setitem(sys.modules, "httpx", httpx2)
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", find_nothing)
+    with pytest.raises(UserError, match="ConnectError: nothing listens"):
+        models.fetch("gpt2")
 
 
 def test_a_hub_out_of_reach_is_one_line_that_names_offline(python, tmp_path):

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.display import Image
 
 from nlp_helpers import plots
 
@@ -42,6 +43,15 @@ def test_a_figure_is_written_and_equal_figures_are_equal_files(name, tmp_path):
     assert content.startswith(b"\x89PNG") and len(content) > 3000
     assert (tmp_path / "folder" / "one.png").read_bytes() == content
     assert image.alt in ("t", "$x_$")
+
+
+def test_a_figure_needs_no_new_ipython(tmp_path, monkeypatch):
+    class OldImage(Image):  # that of IPython 7, which Colab has
+        def __init__(self, filename):
+            super().__init__(filename=filename)
+
+    monkeypatch.setattr(plots, "Image", OldImage)
+    plots.save(FIGURES["loss"](), tmp_path / "loss.png")
 
 
 def test_the_bars_are_as_long_as_the_probabilities_and_start_on_top():

@@ -62,6 +62,7 @@ def test_every_combination_runs_and_is_compared(place):
 
 KILL_THE_RUNNER_ONCE = """\
 import os, signal
+assert os.environ["CUDA_VISIBLE_DEVICES"] == ""  # none was asked for
 mark = paths.resolve(output_dir).parent / "killed"
 if not mark.exists():
     mark.touch()
@@ -107,6 +108,10 @@ def test_a_sweep_goes_on_with_what_is_missing(place):
         in (place / "outputs/sweeps/some/sweep.md").read_text()
     )
     (place / "some.yaml").write_text(SWEEP.replace("9.0", "2.0"))
+    [path, *_] = (place / "outputs/sweeps/some").glob("*=1.0/*/run.json")
+    elsewhere = {"platform": "another machine", "key": "another"}
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | elsewhere))
     done = command("sweep", "--plain-kernels", str(place / "some.yaml"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": unchanged") == 2

@@ -131,7 +131,7 @@ class Runner:
         secrets.refuse(task.values, name)
         described = record.describe(task, stage)
         metrics = task.output.with_suffix("") / "metrics.json"
-        if not self.force and is_current(task.output, described["key"]):
+        if not self.force and is_current(task.output, described):
             found = files.read_json(metrics)
             return Result(name, "unchanged", task.output, 0.0, found)
         execution = execute.Execution(
@@ -202,10 +202,12 @@ def uses_gpu(values: Mapping[str, Any]) -> bool:
     )
 
 
-def is_current(output: Path, key: str) -> bool:
-    """Tell whether a finished run of the same key left all that is there."""
+def is_current(output: Path, described: dict[str, Any]) -> bool:
+    """Tell whether a finished run of the same left all that is there."""
     found = record.read(output.with_suffix("") / "run.json")
-    if not found or found["status"] != "finished" or found.get("key") != key:
+    if not found or found["status"] != "finished":
+        return False
+    if not record.is_of(found, described):
         return False
     if not output.is_file():
         return False

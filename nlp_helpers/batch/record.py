@@ -22,6 +22,15 @@ from nlp_helpers.errors import UserError
 
 PACKAGE = Path(model_registry.__file__).parent
 HANDED_ON = ("splits", "shards")  # what a notebook leaves for another
+# The entries that decide what a run writes, on whatever machine.
+MADE_OF = (
+    "parameters",
+    "notebook_sha256",
+    "code_sha256",
+    "inputs",
+    "model",
+    "reviews",
+)
 
 
 class Record:
@@ -125,6 +134,16 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
     key = _hash(json.dumps(decides, sort_keys=True))
     named = {"notebook": notebook, "profile": task.profile, "key": key}
     return named | decides
+
+
+def is_of(found: dict[str, Any], described: dict[str, Any]) -> bool:
+    """Tell whether a record is of what is described now.
+
+    Runs of a sweep are compared without Python, packages and machine: another
+    machine of a cluster may have run it.
+    """
+    compared = MADE_OF if described["profile"] == "sweep" else ("key",)
+    return all(found.get(name) == described[name] for name in compared)
 
 
 def processors() -> int:

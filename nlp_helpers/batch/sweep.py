@@ -21,15 +21,6 @@ from nlp_helpers.batch.tasks import plan as plan_notebooks
 from nlp_helpers.errors import UserError
 
 LONGEST_NAME = 80  # characters of a combination's folder
-# Entries of a record.
-MADE_OF = (
-    "parameters",
-    "notebook_sha256",
-    "code_sha256",
-    "inputs",
-    "model",
-    "reviews",
-)
 
 
 class Sweep(BaseModel):
@@ -166,15 +157,11 @@ def tabulate(sweep: Sweep, combinations: list[list[Task]]) -> pd.DataFrame:
 
 
 def _state(task: Task) -> tuple[str, dict[str, Any]]:
-    """Return status and record; `outdated` if anything it is of has changed.
-
-    Python and packages are left out: other machines may have run it.
-    """
+    """Return status and record; `outdated` if what it is of has changed."""
     path = task.output.with_suffix("") / "run.json"
     found = record.read(path) or {"status": "missing"}
     described = record.describe(task, stages.read()[task.notebook])
-    changed = any(found.get(name) != described[name] for name in MADE_OF)
-    if found["status"] == "finished" and changed:
+    if found["status"] == "finished" and not record.is_of(found, described):
         return "outdated", found
     return found["status"], found
 
