@@ -239,10 +239,8 @@ def _fetch_hub(name: str, entry: ModelEntry) -> Path:
     """Download a pinned revision into the Hub's cache, or find it there."""
     from huggingface_hub import HfApi, snapshot_download
 
-    try:
-        import httpx2 as httpx
-    except ImportError:  # huggingface-hub 1, which Colab has
-        import httpx
+    # Of httpx2, or of httpx in the huggingface-hub 1 that Colab has.
+    from huggingface_hub.errors import HTTPError
 
     wanted = {"revision": entry.revision, "allow_patterns": HUB_FILES}
     try:
@@ -252,7 +250,7 @@ def _fetch_hub(name: str, entry: ModelEntry) -> Path:
             entry.repository, revision=entry.revision, timeout=HUB_TIMEOUT
         )
         return Path(snapshot_download(entry.repository, **wanted))
-    except (OSError, httpx.HTTPError, RuntimeError, ImportError) as error:
+    except (OSError, HTTPError, RuntimeError, ImportError) as error:
         # RuntimeError is what hf_xet, the downloader, raises; ImportError
         # comes of a proxy that needs another package. A full disk ends here
         # too, so the cause is part of the message.
