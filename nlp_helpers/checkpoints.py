@@ -109,7 +109,10 @@ def restore(
                 float(state["step"]), device=parameter.device
             ),
             **{
-                moment: tensors[f"{name}:{moment}"].to(parameter.device)
+                # A copy: the file is mapped, and will be removed.
+                moment: tensors[f"{name}:{moment}"].to(
+                    parameter.device, copy=True
+                )
                 for moment in MOMENTS
             },
         }

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import requests
-from filelock import FileLock
 from tqdm.auto import tqdm
 
 from nlp_helpers import files
@@ -33,8 +32,7 @@ def download(urls: Sequence[str], target: Path, rows: int = 0) -> Path:
     Raises:
         UserError: no mirror answers, or the file is not the expected one.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):
+    with files.lock(target):
         return _download(urls, target, rows)
 
 
@@ -52,12 +50,16 @@ def _download(urls: Sequence[str], target: Path, rows: int) -> Path:
     failures = []
     for url in urls:
         try:
-            _fetch(url, partial)
+            complete = _fetch(url, partial)
         except requests.RequestException as error:
             failures.append(f"{url} ({_cause(error)})")
             continue
-        _check(partial, record, url, rows)
-        partial.replace(target)
+        if problem := _check(complete, record, rows):
+            complete.unlink()
+            failures.append(f"{url} {problem}")
+            continue
+        complete.replace(target)
+        partial.unlink(missing_ok=True)
         return target
     raise UserError(
         f"{target.name} cannot be downloaded: {'; '.join(failures)}; try again"
@@ -73,8 +75,12 @@ def _cause(error: requests.RequestException) -> str:
     return type(error).__name__
 
 
-def _fetch(url: str, partial: Path) -> None:
-    """Fetch what is missing of `partial`, with a bar."""
+def _fetch(url: str, partial: Path) -> Path:
+    """Fetch what is missing of `partial`, with a bar; return what is whole.
+
+    A server that cannot go on where `partial` ends sends everything. That
+    goes to a file beside it: it may be the page of a proxy.
+    """
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"}
     with requests.get(
@@ -86,12 +92,13 @@ def _fetch(url: str, partial: Path) -> None:
         ):
             size = answer.headers.get("Content-Range", "").rpartition("/")[2]
             if size == str(have):
-                return  # it was complete
+                return partial  # it was complete
             partial.unlink()  # longer than the file: of something else
             return _fetch(url, partial)
         answer.raise_for_status()
         resumed = answer.status_code == requests.codes.partial_content
-        have = have if resumed else 0
+        if have and not resumed:
+            have, partial = 0, partial.with_name(f"{partial.name}-whole")
         length = answer.headers.get("Content-Length")
         expected = None if length is None else have + int(length)
         with (
@@ -110,6 +117,7 @@ def _fetch(url: str, partial: Path) -> None:
                 bar.update(len(chunk))
     if expected is not None and partial.stat().st_size != expected:
         raise requests.ConnectionError(f"{url} broke off")
+    return partial
 
 
 def _recorded(record: Path) -> str:
@@ -117,29 +125,22 @@ def _recorded(record: Path) -> str:
     return record.read_text(encoding="utf-8").strip()
 
 
-def _check(partial: Path, record: Path, url: str, rows: int) -> None:
-    """Check rows and hash of a complete download; record a first hash.
-
-    Raises:
-        UserError: it is not the expected file; it is removed.
-    """
-    digest = files.sha256(partial)
-    found = _count_lines(partial)
-    problem = ""
+def _check(complete: Path, record: Path, rows: int) -> str:
+    """Say what is wrong with a complete download; record a first hash."""
+    digest = files.sha256(complete)
+    found = _count_lines(complete)
     if found < 0:
-        problem = "is no whole gzip file; try again"
-    elif record.exists() and _recorded(record) != digest:
-        problem = (
-            f"has sha256 {digest[:12]}..., {record} says"
-            f" {_recorded(record)[:12]}...; remove that record only if you"
-            " trust the new file"
+        return "is no whole gzip file"
+    if record.exists() and _recorded(record) != digest:
+        return (
+            f"has sha256 {digest[:12]}..., and {record} says"
+            f" {_recorded(record)[:12]}... (remove that record only if you"
+            " trust the new file)"
         )
-    elif rows and found != rows:
-        problem = f"has {found} rows, {rows} were published; try again"
-    if problem:
-        partial.unlink()
-        raise UserError(f"{url} {problem}")
+    if rows and found != rows:
+        return f"has {found} rows, and {rows} were published"
     files.write_text(record, digest + "\n")
+    return ""
 
 
 def _count_lines(path: Path) -> int:

@@ -91,8 +91,30 @@ def write_shards(
         "max_length": max_length,
         "sha256": {path.name: files.sha256(path) for path in sources},
     }
-    if (done := _finished(target, description)) is not None:
-        return done
+    with files.lock(target):
+        done = _finished(target, description)
+        return done or _make_shards(
+            sources,
+            target,
+            description,
+            tokenizer,
+            backend,
+            engine,
+            num_workers,
+        )
+
+
+def _make_shards(
+    sources: Sequence[Path],
+    target: Path,
+    description: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    backend: str,
+    engine: str,
+    num_workers: int,
+) -> dict[str, Any]:
+    """Make the shards that `description` is of, those that are missing."""
+    max_length = description["max_length"]
     work = _work_folder(target, description)
     tokenizer_file = str(work / "tokenizer.json")
     tokenizer.backend_tokenizer.save(tokenizer_file)

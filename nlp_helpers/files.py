@@ -43,6 +43,12 @@ def staged_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def lock(target: Path) -> FileLock:
+    """Return the lock of what is made at `target`; it waits for others."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(target.with_name(f".{target.name}.lock"))
+
+
 def make_once(target: Path, make: Callable[[Path], None]) -> Path:
     """Have `make` fill the folder `target`, unless it is there already.
 
@@ -54,8 +60,7 @@ def make_once(target: Path, make: Callable[[Path], None]) -> Path:
     if target.is_dir():
         return target
     with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{target.name}.lock")):
+        with lock(target):
             if not target.is_dir():
                 remove_half_made(target)
                 with staged_folder(target) as staging:
@@ -157,9 +162,17 @@ def read_json(path: Path) -> Any:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder; an older `target` is replaced, whole or not at all."""
+    """Copy a folder; an older `target` is replaced, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
     with staged_folder(target) as staging:
-        shutil.copytree(source, staging, dirs_exist_ok=True)
+        try:
+            shutil.copytree(source, staging, dirs_exist_ok=True)
+        except shutil.Error as error:
+            [(_, _, cause), *_] = error.args[0]  # one for each file
+            raise UserError(f"{target} cannot be written: {cause}") from error
 
 
 def sha256(path: Path) -> str:

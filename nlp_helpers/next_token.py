@@ -1,5 +1,6 @@
 """Notebook 01: from the logits of the next token to a continuation."""
 
+import numpy as np
 import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -96,6 +97,21 @@ def keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     return logits.index_fill(0, ids[outside], float("-inf"))
 
 
+def draw(logits: torch.Tensor, generator: np.random.Generator) -> int:
+    """Draw one of the V tokens, each as often as it is probable.
+
+    torch.multinomial would do, but draws differently on other processors.
+
+    Args:
+        logits: shape (V,).
+        generator: is asked for one number.
+    """
+    # Each token has a stretch of (0, total), as long as it is probable.
+    ends = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
+    place = generator.random() * ends[-1].item()
+    return int(torch.searchsorted(ends, place, right=True))
+
+
 def sample(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -119,13 +135,12 @@ def sample(
     Returns:
         The prompt with its continuation, shape (1, T + steps).
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = np.random.default_rng(seed)
     for _ in range(num_steps):
         logits = next_token_logits(model, input_ids).float().cpu()
         kept = keep_top_p(logits / temperature, top_p)
-        drawn = torch.multinomial(kept.softmax(-1), 1, generator=generator)
-        chosen = drawn.reshape(1, 1).to(input_ids.device)
-        input_ids = torch.cat([input_ids, chosen], dim=1)
-        if chosen.item() == tokenizer.eos_token_id:
+        chosen = draw(kept, generator)
+        input_ids = torch.cat([input_ids, input_ids.new([[chosen]])], dim=1)
+        if chosen == tokenizer.eos_token_id:
             break
     return input_ids

@@ -159,7 +159,8 @@ def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
             if more and len(text) - place < LONGEST_RECORD:
                 text, place = text[place:], 0
                 try:
-                    piece = stream.read(PROBED_BYTES)
+                    # `read` would lose what it has when the file breaks off.
+                    piece = stream.read1(PROBED_BYTES)
                 except (EOFError, OSError, zlib.error):
                     yield line, TRUNCATED
                     return

@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 PROJECT = Path(__file__).parent.parent
@@ -98,15 +100,25 @@ def python() -> str:
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """A Ray cluster on this machine, as `ray start --head` makes one."""
+    """A Ray cluster on this machine, as `ray start --head` makes one.
+
+    Gives the process that its workers are children of.
+    """
     monkeypatch.delenv("PYTHONPATH")  # the network guard would stop Ray
     ray = str(Path(sys.executable).with_name("ray"))
     start = [ray, "start", "--head", "--num-cpus=2"]
     start += ["--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     start += ["--disable-usage-stats"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = time.time() - 1
     subprocess.run(start, check=True, timeout=90, **quiet)
-    yield
+    [raylet] = [
+        process
+        for process in psutil.process_iter(["name", "create_time"])
+        if process.info["name"] == "raylet"
+        and process.info["create_time"] > started
+    ]
+    yield raylet
     import ray as library
 
     library.shutdown()

@@ -1,7 +1,7 @@
 import errno
 import json
-import resource
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ import torch
 from nlp_helpers import checkpoints, files
 from nlp_helpers.errors import UserError
 
+resource = pytest.importorskip("resource")  # not on Windows
 MADE_WITH = {"learning_rate": 1e-3, "seed": 1}
 
 
@@ -63,6 +64,30 @@ def test_only_the_newest_stays_and_no_pickle(training, tmp_path):
         "state.json",
         "tensors.safetensors",
     }
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
+def test_nothing_stays_mapped_to_a_file_that_will_be_removed(
+    training, tmp_path
+):
+    save(tmp_path, 1, training)
+    parameters, optimizer = fresh(training)
+    checkpoints.restore(tmp_path, parameters, optimizer, MADE_WITH)
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_a_failed_copy_of_a_folder_is_one_line(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "large").write_bytes(b"x" * 9000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="copy cannot be written: .*File"):
+            files.copy_folder(source, tmp_path / "copy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_a_failed_save_leaves_the_one_before(training, tmp_path):

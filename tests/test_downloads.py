@@ -24,6 +24,10 @@ class Mirror(BaseHTTPRequestHandler):
         server.asked.append(self.headers.get("Range"))
         if self.path.startswith("/missing"):
             return self.send_error(404)
+        if self.path.startswith("/portal"):
+            self.send_response(200)
+            self.end_headers()
+            return self.wfile.write(b"<html>Please sign in</html>")
         start = int(self.headers["Range"].removeprefix("bytes=")[:-1])
         if start >= len(server.content):
             self.send_response(416)
@@ -127,7 +131,7 @@ def test_a_partial_file_of_something_else_is_thrown_away(mirror, tmp_path):
 
 def test_another_number_of_rows_is_refused(mirror, tmp_path):
     target = tmp_path / "reviews.json.gz"
-    with pytest.raises(UserError, match="has 5000 rows, 5001 were published"):
+    with pytest.raises(UserError, match="has 5000 rows, and 5001 were"):
         downloads.download([mirror.url], target, rows=5001)
     mirror.content = CONTENT[:-50]
     for rows in (5000, 0):
@@ -143,6 +147,21 @@ def test_the_page_of_a_proxy_is_no_file_of_reviews(mirror, tmp_path):
         downloads.download([mirror.url], target)
     mirror.content = CONTENT
     assert downloads.download([mirror.url], target) == target
+
+
+def test_a_proxys_page_takes_nothing_away_and_other_mirrors_are_asked(
+    mirror, tmp_path
+):
+    target = tmp_path / "reviews.json.gz"
+    half = len(CONTENT) // 2
+    target.with_name("reviews.json.gz.part").write_bytes(CONTENT[:half])
+    portal = mirror.url.replace("/reviews", "/portal")
+    with pytest.raises(UserError, match="portal.json.gz is no whole gzip"):
+        downloads.download([portal, mirror.missing], target)
+    downloads.download([portal, mirror.url], target, rows=5000)
+    assert target.read_bytes() == CONTENT
+    assert mirror.asked[-1] == f"bytes={half}-"
+    assert not list(tmp_path.glob("reviews.json.gz.part*"))
 
 
 def test_a_file_that_has_changed_is_refused(mirror, tmp_path):

@@ -3,6 +3,7 @@ import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psutil
@@ -105,14 +106,15 @@ def test_shards_are_the_same_bytes_however_they_are_made(
     assert contents(tmp_path / "shards") == contents(shards)
 
 
-def kill_workers(folder, marker, killed):
+def kill_workers(folder, marker, processes, killed):
     """Kill the processes that `marker` fits once the first shard is there."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if any(folder.glob(".shards-*/*.parquet")):
-            for process in psutil.process_iter(["cmdline"]):
-                command = " ".join(process.info["cmdline"] or [])
-                if re.search(marker, command):
+            for process in processes():
+                if not process.is_running():
+                    continue
+                if re.search(marker, " ".join(process.cmdline())):
                     # As if it had been writing just then.
                     [work] = folder.glob(".shards-*")
                     (work / f".x.parquet-{process.pid}").touch()
@@ -123,10 +125,10 @@ def kill_workers(folder, marker, killed):
         time.sleep(0.01)
 
 
-def write_while_killing(splits, folder, marker, **options):
+def write_while_killing(splits, folder, marker, processes, **options):
     killed = []
     killer = threading.Thread(
-        target=kill_workers, args=(folder, marker, killed)
+        target=kill_workers, args=(folder, marker, processes, killed)
     )
     killer.start()
     encoding.write_shards(
@@ -138,7 +140,11 @@ def write_while_killing(splits, folder, marker, **options):
 
 def test_killed_workers_shards_are_done_again(splits, shards, tmp_path):
     write_while_killing(
-        splits, tmp_path, "multiprocessing.spawn", num_workers=2
+        splits,
+        tmp_path,
+        "multiprocessing.spawn",
+        psutil.Process().children,  # and nobody else's
+        num_workers=2,
     )
     assert contents(tmp_path / "shards") == contents(shards)
 
@@ -146,8 +152,25 @@ def test_killed_workers_shards_are_done_again(splits, shards, tmp_path):
 def test_ray_makes_the_same_shards_though_its_workers_are_killed(
     splits, shards, tmp_path, cluster
 ):
-    write_while_killing(splits, tmp_path, "^ray::tokenise_group", engine="ray")
+    write_while_killing(
+        splits,
+        tmp_path,
+        "^ray::tokenise_group",
+        lambda: cluster.children(recursive=True),
+        engine="ray",
+    )
     assert contents(tmp_path / "shards") == contents(shards)
+
+
+def test_two_calls_at_once_do_not_undo_each_other(splits, tmp_path):
+    def write(max_length):
+        target = tmp_path / "shards"
+        found = encoding.write_shards(splits, target, "minilm-l6", max_length)
+        return found["max_length"]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, [8, 9, 8, 9])) == [8, 9, 8, 9]
+    assert not list(tmp_path.glob(".shards-*"))
 
 
 def test_an_interrupted_call_goes_on_with_what_is_missing(

@@ -267,3 +267,14 @@ def test_distclean_refuses_before_it_removes(project, tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"Makefile", "outputs"}
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout")
+def test_what_is_pinned_by_its_hash_is_the_same_bytes_on_every_system():
+    pinned = [*ROOT.glob("nlp_helpers/weights/*/*.json")]
+    assert pinned
+    command = ["git", "check-attr", "eol", "--", *pinned]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert all(line.endswith(": lf") for line in done.stdout.splitlines())

@@ -20,7 +20,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from test_batch import NAME, WRITE_METRICS, command, write_notebook
 
-from nlp_helpers import parameters
+from nlp_helpers import files, parameters
 from nlp_helpers.batch import execute, pipeline, record, secrets, tasks
 from nlp_helpers.errors import UserError
 
@@ -333,6 +333,18 @@ def test_metrics_keep_no_secrets_and_parameters_take_none(place, monkeypatch):
     assert "horse" not in problem + metrics.with_name("run.json").read_text()
 
 
+def test_lists_and_halves_of_keys_are_secret_too(monkeypatch):
+    monkeypatch.setenv("MY_SECRET", 'correct-"hörse"')
+    with pytest.raises(UserError, match="x: sentences holds the value of"):
+        secrets.refuse({"sentences": ["a", 'is correct-"hörse"']}, "x")
+    start = "-----BEGIN RSA PRIVATE KEY-----"
+    half = "\n".join([start, "MIIEpAIBAAKCAQEA" * 4, "mZ7Y" * 16])
+    for text in (half, repr(half)):
+        kept, kinds = secrets.remove(f"{text} and so on")
+        assert "mZ7Y" not in kept and "MIIE" not in kept
+        assert kept.endswith("and so on") and kinds == ["a private key"]
+
+
 def test_html_of_scikit_learn_is_no_secret():
     html = LogisticRegression()._repr_html_()
     assert "sk-toggleable__label-arrow" in html
@@ -431,6 +443,9 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     assert not half.exists()
     assert all((work / "work").exists() for work in unfinished)
     run_once(place, force=True)
+    with files.lock(folder / "shards"):  # a notebook is at it
+        command("clean")
+        assert unfinished[0].exists()
     command("clean")
     assert not any(work.exists() for work in unfinished)
     assert all((work / "work").exists() for work in going_on)

@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
@@ -70,6 +71,17 @@ def test_a_top_p_of_1_keeps_every_token():
     nearly_all = next_token.keep_top_p(logits, 1 - 1e-9).isfinite().sum()
     exact = logits.sort(descending=True).values.softmax(0).double().cumsum(0)
     assert nearly_all == (exact < 1 - 1e-9).sum() + 1
+
+
+def test_a_token_is_drawn_as_often_as_it_is_probable():
+    probabilities = torch.tensor([0.0, 0.5, 0.2, 0.0, 0.3, 0.0])
+    generator = np.random.default_rng(0)
+    drawn = [
+        next_token.draw(probabilities.log(), generator) for _ in range(4000)
+    ]
+    shares = np.bincount(drawn, minlength=6) / 4000
+    assert (shares[[0, 3, 5]] == 0).all()
+    np.testing.assert_allclose(shares, probabilities, atol=0.03)
 
 
 def test_a_seed_repeats_a_sample_and_another_does_not(causal):

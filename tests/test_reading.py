@@ -261,6 +261,9 @@ def test_a_file_that_breaks_off_keeps_what_came_before(tmp_path):
     flipped[len(zipped) // 2] ^= 0xFF
     report, _ = read(tmp_path, bytes(flipped), "a.json.gz")
     assert report.dropped["truncated file"] == 1
+    array = gzip.compress(json.dumps(records).encode())
+    report, rows = read(tmp_path, array[:-9], "a.json.gz")
+    assert report.dropped == {"truncated file": 1} and len(rows) >= 998
 
 
 def test_a_damaged_array_goes_on_with_the_next_object(tmp_path):

@@ -138,13 +138,14 @@ def test_a_wrong_sweep_ends_before_any_kernel(place, old, new, message):
 
 
 def test_similar_values_have_folders_of_their_own(place):
-    prompts = ["Is it good?", "Is it good!", "good " * 100, "1e-5"]
+    prompts = ["Is it good?", "Is it good!", "good " * 100, "Good", "good"]
+    prompts += ["1e-5"]
     content = sweep.Sweep(
         notebooks=["01"], grid={"prompt": prompts}, metric="x"
     )
     combinations = sweep.plan(content, place / "outputs/sweeps/x")
     names = [task.output.parent.name for [task] in combinations]
-    assert len({name.lower() for name in names}) == 4
+    assert len({name.lower() for name in names}) == 6
     assert max(map(len, names)) < 100 and names[-1] == "prompt=1e-5"
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
 from nlp_helpers import files, paths
 from nlp_helpers.batch import record
 
@@ -55,7 +57,9 @@ def _superfluous(folder: Path, content: dict[str, Any]) -> Iterator[Path]:
         yield hidden
     for path in sorted(folder.rglob(".*")):
         above = path.relative_to(folder).parts[:-1]
-        if path.name == ".lock" or any(part[0] == "." for part in above):
+        if path.suffix == ".lock" or path.name == ".lock":
+            continue
+        if any(part[0] == "." for part in above) or _is_being_made(path):
             continue
         if not unfinished.isdisjoint(path.parents):
             continue
@@ -72,6 +76,19 @@ def _superfluous(folder: Path, content: dict[str, Any]) -> Iterator[Path]:
             known = judged.get(name) == files.sha256(history)
             if known and checkpoints.is_dir():
                 yield checkpoints
+
+
+def _is_being_made(path: Path) -> bool:
+    """Tell whether a process, in JupyterLab perhaps, has the lock of it."""
+    name, _, _ = path.name.removeprefix(".").rpartition("-")
+    lock = files.lock(path.with_name(name))
+    if not name or not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _size(path: Path) -> int:

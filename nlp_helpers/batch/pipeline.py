@@ -86,7 +86,8 @@ class Runner:
                     elif not missing and self._fits(task, running):
                         del waiting[task.label]
                         futures[pool.submit(self._run_one, task)] = task
-                finished, _ = wait(futures, return_when=FIRST_COMPLETED)
+                # Windows sees a Control-C only between two waits.
+                finished, _ = wait(futures, 1.0, FIRST_COMPLETED)
                 for future in finished:
                     task = futures.pop(future)
                     done[task.label] = future.result()

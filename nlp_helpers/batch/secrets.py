@@ -1,9 +1,8 @@
 """Keep keys and passwords out of parameters and out of saved notebooks."""
 
-import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nlp_helpers.errors import UserError
@@ -19,7 +18,8 @@ FORMS = {
     "an API key": r"\bsk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{20,}",
     "a Slack token": r"\bxox[abpr]-[A-Za-z0-9-]{10,}",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"([\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?",
+    r"([\s\S]*?-----END [A-Z ]*PRIVATE KEY-----|"
+    r"(\s|\\n|[A-Za-z0-9+/=]{16,})*)",  # cut off, or within a string
 }
 
 
@@ -57,12 +57,22 @@ def remove(text: str) -> tuple[str, list[str]]:
 def refuse(values: Mapping[str, Any], where: str) -> None:
     """Raise a UserError if a parameter holds a secret."""
     for name, value in values.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        for _, kind in find(text):
-            raise UserError(
-                f"{where}: {name} holds {kind}; parameters are saved in the"
-                " executed notebook and in run.json. Take it out"
-            )
+        for text in _texts(value):
+            for _, kind in find(text):
+                raise UserError(
+                    f"{where}: {name} holds {kind}; parameters are saved in"
+                    " the executed notebook and in run.json. Take it out"
+                )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts in a parameter."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        inside = value.values() if isinstance(value, dict) else value
+        for one in inside:
+            yield from _texts(one)
 
 
 def remove_from(node: Any) -> list[str]:

@@ -101,7 +101,8 @@ def _combination(
 def _folder_name(variant: str) -> str:
     """Return a name that is short, fit for a path, and no other variant's."""
     name = re.sub(r"[^\w=,.-]", "_", variant)
-    if name == variant and len(name) <= LONGEST_NAME:
+    # Some file systems do not tell A from a.
+    if name == variant.lower() and len(name) <= LONGEST_NAME:
         return name
     code = hashlib.sha256(variant.encode()).hexdigest()[:8]
     return f"{name[:LONGEST_NAME]}-{code}"
