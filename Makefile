@@ -34,8 +34,8 @@ test: $(VENV)/.ready ## run the tests (PYTEST_ARGS="-k word" for some of them)
 lab: $(VENV)/.ready ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
-reference: $(VENV)/.ready ## run all offline and take the result over as outputs/reference
-	$(PY) -m nlp_helpers run --force
+reference: $(VENV)/.ready ## run all offline, in float32 on every processor, and take the result over as outputs/reference
+	NLP_HELPERS_FLOAT32=1 $(PY) -m nlp_helpers run --force
 	$(PY) -m nlp_helpers accept
 
 lint: $(VENV)/.ready ## check style and format with ruff
