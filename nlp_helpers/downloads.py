@@ -60,12 +60,18 @@ def _download(urls: Sequence[str], target: Path, rows: int) -> Path:
             continue
         complete.replace(target)
         partial.unlink(missing_ok=True)
+        _whole(partial).unlink(missing_ok=True)
         return target
     raise UserError(
         f"{target.name} cannot be downloaded: {'; '.join(failures)}; try again"
         " later (what has come is kept), or use the offline profile, which"
         " needs no network"
     )
+
+
+def _whole(partial: Path) -> Path:
+    """Return where an answer goes that does not go on with `partial`."""
+    return partial.with_name(f"{partial.name}-whole")
 
 
 def _cause(error: requests.RequestException) -> str:
@@ -98,7 +104,7 @@ def _fetch(url: str, partial: Path) -> Path:
         answer.raise_for_status()
         resumed = answer.status_code == requests.codes.partial_content
         if have and not resumed:
-            have, partial = 0, partial.with_name(f"{partial.name}-whole")
+            have, partial = 0, _whole(partial)
         length = answer.headers.get("Content-Length")
         expected = None if length is None else have + int(length)
         with (

@@ -430,6 +430,7 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     half = folder.with_name(f".{NAME}.ipynb")
     half.write_text("{")
     unfinished = [folder / ".shards-0123", folder / "training/1/checkpoints"]
+    unfinished += [folder / ".ipynb_checkpoints"]  # JupyterLab's
     going_on = [folder / "training/2" / p for p in ("checkpoints", ".best-01")]
     for work in (*unfinished, *going_on):
         work.mkdir(parents=True)

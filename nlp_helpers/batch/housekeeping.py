@@ -81,9 +81,9 @@ def _superfluous(folder: Path, content: dict[str, Any]) -> Iterator[Path]:
 def _is_being_made(path: Path) -> bool:
     """Tell whether a process, in JupyterLab perhaps, has the lock of it."""
     name, _, _ = path.name.removeprefix(".").rpartition("-")
-    lock = files.lock(path.with_name(name))
-    if not name or not Path(lock.lock_file).exists():
+    if not name or not path.with_name(f".{name}.lock").exists():
         return False
+    lock = files.lock(path.with_name(name))
     try:
         with lock.acquire(timeout=0):
             return False
