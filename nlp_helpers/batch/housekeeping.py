@@ -57,7 +57,7 @@ def _superfluous(folder: Path, content: dict[str, Any]) -> Iterator[Path]:
         yield hidden
     for path in sorted(folder.rglob(".*")):
         above = path.relative_to(folder).parts[:-1]
-        if path.suffix == ".lock" or path.name == ".lock":
+        if path.name.endswith(".lock"):
             continue
         if any(part[0] == "." for part in above) or _is_being_made(path):
             continue
