@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch.nn.attention.varlen import varlen_attn
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, BertForSequenceClassification
 
 from nlp_helpers import session
@@ -82,8 +81,7 @@ def attend(
         strict=True,
     )
     found = [
-        scaled_dot_product_attention(*(tensor[None] for tensor in piece))
-        for piece in pieces
+        session.attend(*(tensor[None] for tensor in piece)) for piece in pieces
     ]
     return torch.cat(found, dim=2)[0].transpose(0, 1)
 

@@ -102,6 +102,18 @@ def test_predicted_logits_are_in_the_order_of_the_texts(
         np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
 
 
+def test_attention_is_computed_in_float32():
+    query, key, value = torch.randn(3, 6, 2, 16).bfloat16()
+    offsets = torch.tensor([0, 6])
+    wanted = torch.nn.functional.scaled_dot_product_attention(
+        *(t.float().transpose(0, 1)[None] for t in (query, key, value))
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        found = unpadded.attend(query, key, value, offsets, offsets)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, wanted[0].transpose(0, 1).bfloat16())
+
+
 def test_asking_for_predictions_switches_no_dropout_on(model, input_ids):
     wrapped = unpadded.UnpaddedClassifier(model.eval())
     unpadded.predict_logits(wrapped, input_ids)
