@@ -11,9 +11,9 @@ examples only: it costs the same a step, whatever the texts, since all are
 padded to 512 tokens.
 
 Accuracy: this project against the article's recipe, three seeds each, and
-against VADER and TF-IDF in five folds of whole reviews. Stars: the same five
-folds, of real reviews and their customers' stars, where there is a folder of
-them.
+against VADER and TF-IDF in five folds of whole reviews. Stars: the same in
+five folds of whole products, of real reviews and their customers' stars, where
+there is a folder of them.
 """
 
 import json
@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 import transformers
 from datasets import Dataset
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 from torch.utils.flop_counter import FlopCounterMode
 
 from nlp_helpers import (
@@ -51,6 +51,7 @@ from nlp_helpers import (
 from nlp_helpers.encoding import TokenSet
 from nlp_helpers.errors import UserError, run_command
 from nlp_helpers.fine_tuning import training
+from nlp_helpers.review_records import label_of
 
 SEED = 2018
 PADDED = 512
@@ -65,31 +66,28 @@ FOLDS, SEEDS = 5, 3
 def review_lengths(folder: Path, number: int) -> tuple[np.ndarray, str]:
     """Return the tokens of real reviews, or of the same distribution."""
     generator = np.random.default_rng(SEED)
-    texts = [text for text, _ in read_stars(folder)]
-    if not texts:
+    texts = read_stars(folder)["text"]
+    if texts.empty:
         lengths = generator.lognormal(MEAN_LOG, SPREAD_LOG, number)
         return lengths.astype(int).clip(5, PADDED), "drawn"
     tokenizer = models.load_tokenizer("minilm-l6")
     if number > len(texts):
         raise UserError(f"{folder} has {len(texts)} reviews, not {number}")
     rows = generator.choice(len(texts), number, replace=False)
-    some = [texts[row] for row in rows]
-    encoded = encoding.encode(some, tokenizer, PADDED)
+    encoded = encoding.encode(texts[rows].tolist(), tokenizer, PADDED)
     return np.array(list(map(len, encoded))), "of real reviews"
 
 
-def read_stars(folder: Path) -> list[tuple[str, int]]:
-    """Return text and label of the reviews in a folder, if it has any."""
+def read_stars(folder: Path) -> pd.DataFrame:
+    """Return text, label and product of the reviews in a folder, if any."""
     found = []
     for path in sorted(folder.glob("amazon*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            if row["reviewText"].strip():
-                label = {3: "neutral", 4: "positive", 5: "positive"}.get(
-                    int(row["overall"]), "negative"
-                )
-                found.append((row["reviewText"], reviews.LABEL2ID[label]))
-    return found
+            text, label = row["reviewText"], label_of(row["overall"])
+            if text.strip():
+                found.append((text, label, row["asin"]))
+    return pd.DataFrame(found, columns=["text", "label", "product"])
 
 
 def make_tokens(lengths: np.ndarray) -> TokenSet:
@@ -435,11 +433,7 @@ def compare_accuracy(device: str) -> dict[str, float]:
     settings = notebook_settings()
     build = paths.project_root() / "build" / "fine_tuning"
     table, tokens = read_snippets(build)
-    folds = list(
-        StratifiedGroupKFold(FOLDS, shuffle=True, random_state=SEED).split(
-            table, tokens.labels, table["review"]
-        )
-    )
+    folds = split_folds(tokens, table["review"])
     train, held_out = (take(tokens, rows) for rows in folds[0])
     figures: dict[str, list[float]] = {"project": [], "article": []}
     for number in range(SEEDS):
@@ -463,6 +457,14 @@ def compare_accuracy(device: str) -> dict[str, float]:
             scores["macro_f1"]["project"] - best
         ),
     }
+
+
+def split_folds(
+    tokens: TokenSet, groups: pd.Series
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return rows to train on and rows to answer, no group in two folds."""
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=SEED)
+    return list(splitter.split(tokens.labels, tokens.labels, groups))
 
 
 def cross_validate(
@@ -499,30 +501,30 @@ def cross_validate(
         answers["project"][new] = train_project(
             settings, train, held_out, device
         )
-        here = {name: found[new] for name, found in answers.items()}
-        scores = evaluation.compare(held_out.labels, here)["macro_f1"]
-        click.echo(f"fold {number + 1}: {scores.round(3).to_dict()}")
+        scores = {
+            name: round(macro_f1(held_out.labels, found[new]), 3)
+            for name, found in answers.items()
+        }
+        click.echo(f"fold {number + 1}: {scores}")
     return answers
 
 
 def compare_on_stars(
     folder: Path, device: str, num_epochs: int
 ) -> dict[str, float]:
-    """Compare with TF-IDF on the stars of real reviews, in five folds."""
+    """Compare with TF-IDF on the stars of real reviews, in five folds.
+
+    Reviews of one product are in one fold, as notebook 04 splits them.
+    """
     found = read_stars(folder)
-    if not found:
+    if found.empty:
         click.echo(f"no reviews in {folder}: stars are left out")
         return {}
-    texts = pd.Series([text for text, _ in found])
-    tokens = tokenise(texts.tolist(), np.array([label for _, label in found]))
-    folds = list(
-        StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(
-            texts, tokens.labels
-        )
-    )
+    tokens = tokenise(found["text"].tolist(), found["label"].to_numpy())
+    folds = split_folds(tokens, found["product"])
     settings = replace(notebook_settings(), num_epochs=num_epochs)
-    answers = cross_validate(texts, tokens, folds, settings, device)
-    scores = evaluation.compare(tokens.labels, answers)
+    answers = cross_validate(found["text"], tokens, folds, settings, device)
+    scores = evaluation.compare(tokens.labels, answers, found["product"])
     click.echo(f"stars of {len(found)} reviews\n{scores.round(3).to_string()}")
     gain = scores["macro_f1"]["project"] - scores["macro_f1"]["tfidf"]
     return {"macro_f1_minus_tfidf_stars": float(gain)}

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from nlp_helpers import files
+from nlp_helpers import files, session
 from nlp_helpers.errors import UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -120,19 +120,24 @@ def restore(
 
 
 def fingerprint(
-    model: torch.nn.Module, texts: Iterable[bytes], sources: Iterable[Path]
+    model: torch.nn.Module,
+    texts: Iterable[bytes],
+    sources: Iterable[Path],
+    device: torch.device,
 ) -> dict[str, str]:
     """Return what decides the weights in the end, besides the settings.
 
-    First weights, texts, code, torch: the name of a folder says little of
-    what is in it.
+    First weights, texts, code, torch, and the precision on this device: the
+    name of a folder says little of what is in it.
     """
     tensors = model.state_dict().values()
+    sources = (*sources, Path(session.__file__))
     return {
         "weights": _hash(tensor.cpu().numpy().tobytes() for tensor in tensors),
         "texts": _hash(texts),
         "code": _hash(source.read_bytes() for source in sources),
         "torch": torch.__version__,
+        "precision": str(session.precision(device)),
     }
 
 

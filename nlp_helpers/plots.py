@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
 CLASS_COLOURS = {"neutral": GREY, "positive": GREEN, "negative": ORANGE}
+MOST_BARS = 50  # of a histogram
 
 
 def save(figure: Figure, path: Path) -> Image:
@@ -103,7 +104,11 @@ def length_histogram(
 ) -> Figure:
     """Draw the distribution of text lengths in tokens."""
     figure, [axis] = _figure(title, height=3.0)
-    axis.hist(lengths, bins=min(50, max(lengths)), color=BLUE)
+    first, last = min(lengths), max(lengths)
+    # Whole tokens to a bar: else one bar counts one length, the next two.
+    width = -(-(last - first + 1) // MOST_BARS)
+    edges = np.arange(first, last + width + 1, width) - 0.5
+    axis.hist(lengths, bins=edges, color=BLUE)
     median = float(np.median(lengths))
     axis.axvline(median, color=ORANGE, label=f"median {median:.0f}")
     if max(lengths) >= max_length:
@@ -128,11 +133,14 @@ def loss_curves(
     for (name, values), colour in zip(
         losses.items(), cycle((BLUE, ORANGE, GREEN, GREY)), strict=False
     ):
+        steps = np.arange(1, len(values) + 1)
         if len(losses) == 1:
-            axis.plot(values, color=colour, alpha=0.25, label="each step")
+            axis.plot(
+                steps, values, color=colour, alpha=0.25, label="each step"
+            )
         smooth = pd.Series(values).rolling(window, min_periods=1).mean()
         label = f"{name}, mean of {window} steps"
-        axis.plot(smooth, color=colour, label=label)
+        axis.plot(steps, smooth, color=colour, label=label)
     axis.set(xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
     axis.legend(frameon=False)
     return figure

@@ -22,10 +22,12 @@ from nlp_helpers.errors import UserError
 from nlp_helpers.reviews import LABEL2ID
 
 # Every field has one name in the 2014 and 2018 releases and one in 2023's.
+# There, `asin` is one colour or size of a product, and `parent_asin` is what
+# the older releases call `asin`.
 NAMES = {
     "text": ("reviewText", "text"),
     "overall": ("overall", "rating"),
-    "product": ("asin", "parent_asin"),
+    "product": ("parent_asin", "asin"),
     "reviewer": ("reviewerID", "user_id"),
     "review": ("reviewID", "review_id"),
 }

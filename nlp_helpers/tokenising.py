@@ -121,7 +121,7 @@ def tokenise_group(
         staging = target.with_name(f".{target.name}-{os.getpid()}")
         pq.write_table(table, staging, compression="lz4", use_dictionary=False)
         staging.replace(target)
-        return np.bincount(lengths, minlength=max_length + 1).tolist()
-    column = pq.read_table(target, columns=["input_ids"])["input_ids"]
-    lengths = column.combine_chunks().value_lengths().to_numpy()
+    else:
+        column = pq.read_table(target, columns=["input_ids"])["input_ids"]
+        lengths = column.combine_chunks().value_lengths().to_numpy()
     return np.bincount(lengths, minlength=max_length + 1).tolist()

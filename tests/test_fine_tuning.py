@@ -94,6 +94,7 @@ def test_an_epoch_has_every_text_once_and_follows_the_seed():
     epoch = batches.plan_epoch(103, 8, seed=1, epoch=0)
     assert sorted(np.concatenate(epoch)) == list(range(103))
     assert {len(rows) for rows in epoch} == {7, 8}
+    assert list(map(len, batches.plan_epoch(33, 32, 1, 0))) == [17, 16]
     again = batches.plan_epoch(103, 8, seed=1, epoch=0)
     assert all(map(np.array_equal, epoch, again))
     for seed, number in ((2, 0), (1, 1)):
@@ -170,6 +171,7 @@ def test_the_best_model_is_that_of_the_lowest_loss(place, settings):
     output = place / "wild"
     training.train(place, output, wild, "cpu", 100)
     losses = [row["loss"] for row in history(output)["validations"]]
+    assert losses[-1] > min(losses)  # or else the best is only the last
     _, best = models.load(str(output / "best"), BertForSequenceClassification)
     tokens = encoding.read_shards(
         place / "shards", "validation", settings.model_name
@@ -210,7 +212,7 @@ def test_what_cannot_be_trained_is_one_line(place, settings, change, message):
     assert not (place / "wrong" / "model").exists()
 
 
-def test_balanced_classes_count_alike(place, settings, monkeypatch):
+def test_balanced_classes_count_alike(place, settings):
     """The loss of a batch is the mean, each text with its class's weight."""
     balanced = replace(settings, class_weight="balanced")
     tokens = encoding.read_shards(
@@ -236,7 +238,7 @@ def test_balanced_classes_count_alike(place, settings, monkeypatch):
 
 
 def test_long_batches_take_several_passes_and_learn_the_same(
-    place, settings, whole, monkeypatch
+    place, settings, monkeypatch
 ):
     monkeypatch.setattr(training.unpadded.passes, "__defaults__", (20,))
     short = replace(settings, num_epochs=1)
@@ -310,22 +312,38 @@ def test_a_checkpoint_of_other_texts_or_settings_is_refused(
         place / "shards", "train", settings.model_name
     )
     _, model = training.load_model(settings)
-    before = training.fingerprint(settings, model, tokens)
+    cpu = torch.device("cpu")
+    before = training.fingerprint(settings, model, cpu, tokens)
     tokens.input_ids[5] = tokens.input_ids[5][::-1].copy()
-    changed = training.fingerprint(settings, model, tokens)
+    changed = training.fingerprint(settings, model, cpu, tokens)
     assert {n for n in before if before[n] != changed[n]} == {"texts"}
     with torch.no_grad():
         model.model.bert.embeddings.word_embeddings.weight[7, 7] += 0.1
-    moved = training.fingerprint(settings, model, tokens)
+    moved = training.fingerprint(settings, model, cpu, tokens)
     assert {n for n in before if moved[n] != changed[n]} == {"weights"}
 
 
-def test_texts_longer_than_the_model_reads_are_refused(place, settings):
-    tokens = encoding.TokenSet([np.arange(513)], np.array([1]))
-    _, model = training.load_model(settings)
-    accelerator = training.make_accelerator("cpu")
+def test_a_checkpoint_of_another_precision_is_refused(
+    place, settings, whole, monkeypatch
+):
+    monkeypatch.setattr(
+        training.session, "precision", lambda device: torch.bfloat16
+    )
+    with pytest.raises(UserError, match="precision torch.float32, not torch"):
+        training.train(place, whole, settings, "cpu", 4)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_texts_longer_than_the_model_reads_are_refused(
+    place, settings, monkeypatch, split
+):
+    def read(folder, name, model_name):
+        length = 513 if name == split else 512
+        return encoding.TokenSet([np.ones(length, int)], np.array([1]))
+
+    monkeypatch.setattr(training, "read_shards", read)
     with pytest.raises(UserError, match="reads 512 tokens .* have 513; run"):
-        training.Run(accelerator, model, tokens, settings)
+        training.train(place, place / "long", settings, "cpu")
 
 
 def test_two_trainings_do_not_write_to_one_folder(place, settings, whole):

@@ -51,7 +51,7 @@ def test_every_file_fits_and_every_key_is_explained(
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_the_comments_agree_with_the_schema(project, profile, notebook):
-    """Every choice is named in the comment, every bound that matters too."""
+    """Every choice is named in the comment."""
     path = project / "params" / profile / f"{notebook}.yaml"
     comments, comment = {}, []
     for line in path.read_text().splitlines():

@@ -62,6 +62,23 @@ def test_the_bars_are_as_long_as_the_probabilities_and_start_on_top():
     assert low > high
 
 
+@pytest.mark.parametrize("longest", [5, 32, 64, 128, 203])
+def test_lengths_that_are_equally_frequent_have_equal_bars(longest):
+    lengths = list(range(3, longest + 1))
+    [axis] = plots.length_histogram(lengths, longest, "t").axes
+    heights = [bar.get_height() for bar in axis.patches]
+    assert sum(heights) == len(lengths) and len(heights) <= plots.MOST_BARS
+    assert len(set(heights[:-1])) == 1  # the last bar may be a part of one
+    assert 0 <= heights[-1] <= heights[0]
+
+
+def test_the_loss_curve_begins_at_step_1_and_is_a_running_mean():
+    [axis] = plots.loss_curves({"one": [3, 1, 2]}, 2, "t").axes
+    each, mean = (line.get_xydata().tolist() for line in axis.lines)
+    assert each == [[1, 3], [2, 1], [3, 2]]
+    assert mean == [[1, 3], [2, 2], [3, 1.5]]
+
+
 def test_the_rows_of_the_confusion_matrix_are_the_true_classes():
     matrix = np.array([[5, 1], [2, 3]])
     [axis] = plots.confusion_matrix(matrix, ["a", "b"], "t").axes

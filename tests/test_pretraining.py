@@ -1,5 +1,6 @@
 import gzip
 import json
+import math
 import os
 import signal
 import subprocess
@@ -254,11 +255,37 @@ def test_masks_hide_whole_words_or_single_tokens(tokenizer, whole_word_share):
 def test_only_the_second_segment_of_a_pair_is_masked(tokenizer):
     pair = ("who was puppet expert ?", "puppet expert was a puppeteer")
     [example] = examples.encode_pairs(tokenizer, [pair], 64)
+    assert tokenizer.decode(example.input_ids[:7]).endswith("? [SEP]")
     generator = np.random.default_rng(0)
+    masked = set()
     for _ in range(50):
         _, labels = masker(tokenizer, 0.5).mask(example, generator)
-        places = np.flatnonzero(labels != examples.IGNORED)
-        assert places.min() >= example.second_start
+        masked |= set(np.flatnonzero(labels != examples.IGNORED))
+    assert masked == set(range(7, len(example.input_ids) - 1))
+
+
+def test_a_batch_has_the_segments_and_places_of_its_examples(tokenizer):
+    pairs = [("who was he ?", "he was a good man"), ("what is it ?", "a dog")]
+    alone = examples.encode_documents(tokenizer, ["this is a camera ."], 64)
+    row = [*examples.encode_pairs(tokenizer, pairs, 64), *alone]
+    batch = examples.make_batch(
+        [row], 40, masker(tokenizer), np.random.default_rng(0)
+    )
+    expected = [tokenizer(*pair) for pair in pairs]
+    segments = sum((one["token_type_ids"] for one in expected), [])
+    places = sum((list(range(len(e.input_ids))) for e in row), [])
+    rest = 40 - len(places)
+    found = {name: tensor.tolist() for name, tensor in batch.items()}
+    zeros = [0] * (40 - len(segments))
+    assert found["token_type_ids"] == [segments + zeros]
+    assert found["position_ids"] == [places + [0] * rest]
+    ids = [
+        token if label == examples.IGNORED else label
+        for token, label in zip(
+            found["input_ids"][0], found["labels"][0], strict=True
+        )
+    ]
+    assert ids == sum((e.input_ids.tolist() for e in row), []) + [0] * rest
 
 
 def test_a_long_document_becomes_examples_with_nothing_lost(tokenizer):
@@ -310,16 +337,17 @@ def test_batches_are_full_and_an_epoch_has_every_example_once():
     generator = np.random.default_rng(0)
     lengths = generator.integers(6, 65, 3000)
     seen, shares = [], []
-    for rows in islice(examples.plan_batches(lengths, 4, 64, 1), 200):
+    for rows in islice(examples.plan_batches(lengths, 4, 64, 1), 500):
         sizes = [sum(lengths[i] for i in row) for row in rows]
         assert max(sizes) <= 64
         shares.append(sum(sizes) / 256)
         seen += [i for row in rows for i in row]
-    assert len(seen) == len(set(seen))  # still in the first epoch
+    # But for the few that wait, no example comes again before all have come.
+    few = 50
+    assert len(seen) > 3000 + few
+    assert len(set(seen[: 3000 - few])) == 3000 - few
+    assert set(seen[: 3000 + few]) == set(range(3000))
     assert np.mean(shares) > 0.9
-    again = islice(examples.plan_batches(lengths, 4, 64, 1), 100, 101)
-    rest = islice(examples.plan_batches(lengths, 4, 64, 1), 100, 101)
-    assert list(again) == list(rest)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", training.ATTENTION])
@@ -575,3 +603,24 @@ def test_evaluation_asks_for_the_hidden_tokens(tokenizer):
     torch.nn.init.zeros_(model.cls.predictions.transform.dense.weight)
     damaged = figures.evaluate(model, tokenizer, text, seed=1)
     assert damaged["top1"] < found["top1"] / 2
+
+
+def test_the_figures_of_a_model_that_knows_one_word(tokenizer):
+    """It gives *good* half of all probability, and the others equal parts."""
+    size = len(tokenizer)
+    _, model = models.load("minilm-l6-mlm", BertForMaskedLM)
+    good = tokenizer.convert_tokens_to_ids("good")
+    torch.nn.init.zeros_(model.cls.predictions.decoder.weight)
+    bias = torch.nn.init.zeros_(model.cls.predictions.decoder.bias)
+    bias.data[good] = math.log(size - 1)
+    documents = {"a": ["good " * 20] * 3, "b": ["bad " * 20] * 6}
+    found = figures.evaluate_held_out(model, tokenizer, documents, seed=1)
+    right, wrong = math.log(2), math.log(2 * (size - 1))
+    assert (found["a"]["top1"], found["b"]["top1"]) == (1, 0)
+    assert found["a"]["loss"] == pytest.approx(right, rel=1e-4)
+    assert found["b"]["loss"] == pytest.approx(wrong, rel=1e-4)
+    # Of all masked tokens, not of the two sources.
+    assert found["all"]["masked"] == 27
+    assert found["all"]["top1"] == pytest.approx(1 / 3)
+    mean = (found["a"]["loss"] + 2 * found["b"]["loss"]) / 3
+    assert found["all"]["loss"] == pytest.approx(mean)

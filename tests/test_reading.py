@@ -89,7 +89,8 @@ def test_every_published_form_gives_the_same_rows(
 
 
 def test_the_2023_release_has_other_names(tmp_path):
-    record = {"rating": 2.0, "text": "Broke", "parent_asin": "B", "user_id": 7}
+    record = {"rating": 2.0, "text": "Broke", "user_id": 7}
+    record |= {"asin": "B in blue", "parent_asin": "B"}
     for content in (lines([record]), repr(record).encode()):
         _, [row] = read(tmp_path, content)
         assert (row["text"], row["overall"], row["label"]) == ("Broke", 2.0, 2)

@@ -114,6 +114,21 @@ def test_attention_is_computed_in_float32():
     assert torch.equal(found, wanted[0].transpose(0, 1).bfloat16())
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+def test_on_cuda_texts_attend_as_on_the_processor():
+    """In bfloat16, CUDA has a kernel of its own for joined texts."""
+    torch.manual_seed(0)
+    keys = torch.tensor([0, *np.cumsum(LENGTHS)])
+    firsts = torch.arange(len(keys))
+    key, value = torch.randn(2, int(keys[-1]), 4, 64).bfloat16()
+    for offsets in (keys, firsts):
+        query = torch.randn(int(offsets[-1]), 4, 64).bfloat16()
+        wanted = unpadded.attend(query, key, value, offsets, keys)
+        tensors = (query, key, value, offsets, keys)
+        found = unpadded.attend(*(tensor.cuda() for tensor in tensors))
+        torch.testing.assert_close(found.cpu(), wanted, atol=0.02, rtol=0.02)
+
+
 def test_asking_for_predictions_switches_no_dropout_on(model, input_ids):
     wrapped = unpadded.UnpaddedClassifier(model.eval())
     unpadded.predict_logits(wrapped, input_ids)

@@ -12,9 +12,9 @@ def plan_epoch(
 ) -> list[np.ndarray]:
     """Shuffle the rows 0 to `num_texts` - 1 and cut them into batches.
 
-    The batches have `batch_size` rows or one less, unless there are fewer
-    texts: no small rest is left over, whose few texts would weigh more than
-    the others. Long and short texts may meet, since nothing is padded.
+    The batches are as few as hold all texts, and equally large, to one text:
+    no small rest is left over, whose few texts would weigh more than the
+    others. Long and short texts may meet, since nothing is padded.
     """
     order = np.random.default_rng([seed, epoch]).permutation(num_texts)
     return np.array_split(order, -(-num_texts // batch_size))

@@ -286,7 +286,11 @@ def _train(
     with accelerator.local_main_process_first():
         with nullcontext() if shows else redirect_stdout(None):
             tokenizer, model = load_model(settings)
-    made_with = fingerprint(settings, model, train_set, validation)
+    for tokens in (train_set, validation):
+        check_lengths(model, tokens, settings)
+    made_with = fingerprint(
+        settings, model, accelerator.device, train_set, validation
+    )
     run = Run(accelerator, model, train_set, settings)
     folder = output / "checkpoints"
     history = History(**run.restore(folder, made_with))
@@ -322,6 +326,24 @@ def _train(
     accelerator.wait_for_everyone()
 
 
+def check_lengths(
+    model: unpadded.UnpaddedClassifier, tokens: TokenSet, settings: Settings
+) -> None:
+    """Refuse texts that are longer than the model has positions.
+
+    Raises:
+        UserError: there are such texts.
+    """
+    longest = max(map(len, tokens.input_ids))
+    positions = model.model.config.max_position_embeddings
+    if longest > positions:
+        raise UserError(
+            f"{settings.model_name} reads {positions} tokens at most, and"
+            f" some texts have {longest}; run notebook 04 with"
+            f" max_length {positions}"
+        )
+
+
 class Run:
     """What the loop works on: the model, its optimizer, the texts."""
 
@@ -336,13 +358,6 @@ class Run:
         self.accelerator, self.settings = accelerator, settings
         self.tokens = tokens
         self.lengths = np.array([len(ids) for ids in tokens.input_ids])
-        positions = model.model.config.max_position_embeddings
-        if self.lengths.max() > positions:
-            raise UserError(
-                f"{settings.model_name} reads {positions} tokens at most, and"
-                f" some texts have {self.lengths.max()}; run notebook 04 with"
-                f" max_length {positions}"
-            )
         self.weights = class_weights(tokens.labels, settings.class_weight)
         self.steps_per_epoch = -(-len(tokens) // settings.batch_size)
         self.num_steps = settings.num_epochs * self.steps_per_epoch
@@ -527,7 +542,10 @@ class Run:
 
 
 def fingerprint(
-    settings: Settings, model: torch.nn.Module, *token_sets: TokenSet
+    settings: Settings,
+    model: torch.nn.Module,
+    device: torch.device,
+    *token_sets: TokenSet,
 ) -> dict[str, str | int | float]:
     """Return all that decides the weights in the end."""
     texts = (
@@ -542,4 +560,6 @@ def fingerprint(
         )
     )
     sources = map(Path, (__file__, batches.__file__, unpadded.__file__))
-    return asdict(settings) | checkpoints.fingerprint(model, texts, sources)
+    return asdict(settings) | checkpoints.fingerprint(
+        model, texts, sources, device
+    )

@@ -195,20 +195,11 @@ def attend(
     scaling: float,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend in float32; return (R, T, heads, size of a head), no weights.
-
-    On processors, the way back through torch's kernel takes a quarter of a
-    step in bfloat16, and less than half of that in float32.
-    """
-    with torch.autocast(query.device.type, enabled=False):
-        attended = torch.nn.functional.scaled_dot_product_attention(
-            query.float(),
-            key.float(),
-            value.float(),
-            attn_mask=attention_mask,
-            scale=scaling,
-        )
-    return attended.to(query.dtype).transpose(1, 2).contiguous(), None
+    """Attend in float32; return (R, T, heads, size of a head), no weights."""
+    attended = session.attend(
+        query, key, value, attn_mask=attention_mask, scale=scaling
+    )
+    return attended.transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(ATTENTION, attend)
@@ -324,7 +315,7 @@ def _train(
     kept = output / "checkpoints"
     checkpoints.check_space(output, model)
     corpus = load_examples(folder, tokenizer, settings)
-    made_with = fingerprint(settings, model, corpus)
+    made_with = fingerprint(settings, model, corpus, place)
     state = checkpoints.restore(kept, parameters, optimizer, made_with)
     first_step, tokens = (state["step"], state["tokens"]) if state else (0, 0)
     if state:
@@ -384,7 +375,10 @@ def _train(
 
 
 def fingerprint(
-    settings: Settings, model: torch.nn.Module, corpus: list[examples.Example]
+    settings: Settings,
+    model: torch.nn.Module,
+    corpus: list[examples.Example],
+    device: torch.device,
 ) -> dict[str, str | int | float]:
     """Return all that decides the weights but the number of steps."""
     texts = (
@@ -393,7 +387,9 @@ def fingerprint(
         for example in corpus
     )
     sources = map(Path, (__file__, examples.__file__))
-    return asdict(settings) | checkpoints.fingerprint(model, texts, sources)
+    return asdict(settings) | checkpoints.fingerprint(
+        model, texts, sources, device
+    )
 
 
 def check_num_steps(
