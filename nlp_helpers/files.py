@@ -76,7 +76,8 @@ def alone(folder: Path) -> Iterator[None]:
         UserError: another process has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
+    # Not at once: `is_taken` may be looking.
+    lock = FileLock(folder / ".lock", timeout=1)
     try:
         lock.acquire()
     except Timeout as error:
@@ -88,6 +89,20 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_taken(lock: FileLock) -> bool:
+    """Tell whether somebody holds a lock, on this machine or another.
+
+    A process that ends lets go of its locks, however it ends.
+    """
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except (Timeout, OSError, NotImplementedError):  # or nobody can tell
+        return True
 
 
 def remove_half_made(target: Path) -> None:

@@ -44,9 +44,35 @@ Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `1e-5` as a number, which YAML 1.1 takes for a text."""
+    """Reads numbers as people write them.
+
+    `1e-5` is one, which YAML 1.1 takes for a text; `0123` and `1:30` are
+    none, which it takes for 83 and 90.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [one for one in known if not one[0].endswith(":int")]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+        """Refuse a name that stands there twice; YAML takes the last."""
+        names: list[Any] = []
+        for key, _ in node.value:
+            if key.value in names:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} is there twice",
+                    problem_mark=key.start_mark,
+                )
+            names.append(key.value)
+        return super().construct_mapping(node, deep)
 
 
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"),
+    list("-+0123456789"),
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),

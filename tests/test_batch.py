@@ -11,9 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from nlp_helpers.batch.cli import commands
-from nlp_helpers.batch.verify import accept
-from nlp_helpers.errors import UserError, run_command
-from nlp_helpers.parameters import SCHEMAS
+from nlp_helpers.errors import run_command
 
 NAME = "01_next_token"
 WRITE_METRICS = """\
@@ -100,8 +98,9 @@ def test_a_run_leaves_notebook_metrics_and_record(run, root):
 
 
 def test_two_runs_write_the_same_bytes(run, root):
-    widget = "import ipywidgets; bar = ipywidgets.IntProgress()"
-    cells = WRITE_METRICS, widget, "object()", PRINT_NOW_AND_THEN
+    widget = "import ipywidgets; bar = ipywidgets.IntProgress(); display(bar)"
+    objects = "print(object()); object()"
+    cells = WRITE_METRICS, widget, objects, PRINT_NOW_AND_THEN
     run(*cells)
     first = output_text(root)
     done = run(*cells, arguments=("01", "--force"))
@@ -244,6 +243,7 @@ def test_a_killed_kernel_is_a_failure_with_a_record(run, root):
         (("07",), "there is no notebook '07'; known: 01_next_token"),
         (("--profile", "ofline"), "'ofline'; known: hub, offline\n"),
         (("--profile", "sweeps"), "no profile 'sweeps'; known"),
+        (("--profile", "reference"), "no profile 'reference'; known"),
         (("--profile", "../params/offline"), "no profile '../params"),
     ],
 )
@@ -310,23 +310,6 @@ def test_outside_the_project_the_error_names_the_folder(root, python):
     )
     assert done.returncode == 1
     assert f"{root} has no folder params" in done.stderr
-
-
-def test_only_finished_runs_become_the_reference(root, monkeypatch):
-    offline = root / "outputs" / "offline"
-    for name in SCHEMAS:
-        (offline / name).mkdir(parents=True)
-        (offline / f"{name}.ipynb").write_text(name)
-        (offline / name / "metrics.json").write_text("{}")
-        (offline / name / "run.json").write_text('{"status": "finished"}')
-    assert len(accept(list(SCHEMAS))) == 10
-    reference = root / "outputs" / "reference"
-    assert (reference / f"{NAME}.ipynb").read_text() == NAME
-    (offline / f"{NAME}.ipynb").write_text("newer")
-    (offline / NAME / "run.json").write_text('{"status": "failed"}')
-    with pytest.raises(UserError, match="tells of no finished run"):
-        accept(list(SCHEMAS))
-    assert (reference / f"{NAME}.ipynb").read_text() == NAME
 
 
 def test_predict_refuses_what_is_no_checkpoint(root, python):

@@ -1,27 +1,37 @@
 """What may go wrong with a run, done to real runs of real kernels."""
 
 import faulthandler
+import html
 import json
 import multiprocessing
 import os
-import platform
 import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
+import nbformat
 import psutil
 import pytest
 from sklearn.linear_model import LogisticRegression
 from test_batch import NAME, WRITE_METRICS, command, write_notebook
 
 from nlp_helpers import files, parameters
-from nlp_helpers.batch import execute, pipeline, record, secrets, tasks
+from nlp_helpers.batch import (
+    client,
+    execute,
+    pipeline,
+    record,
+    secrets,
+    stages,
+    tasks,
+)
 from nlp_helpers.errors import UserError
 
 SLOW = "import time\nfor _ in range(12): time.sleep(0.05)"
@@ -162,9 +172,7 @@ def test_two_runs_do_not_write_to_the_same_place(place):
     result = run_once(place, force=True)
     other.join()
     assert result.status == "failed"
-    assert f"being written by another run (process {os.getpid()})" in (
-        result.problem
-    )
+    assert "being written by another process; wait" in result.problem
     assert record.read(folder / "run.json")["status"] == "finished"
 
 
@@ -178,6 +186,104 @@ def test_a_hundred_megabytes_of_text_are_cut(place):
     output = place / "outputs" / "offline" / f"{NAME}.ipynb"
     assert 1e6 < output.stat().st_size < 1.1e6
     assert "[cut: this cell printed more than 1,000,000" in output.read_text()
+
+
+def test_a_cell_may_print_a_little_very_often(place, monkeypatch):
+    monkeypatch.setattr(client, "OUTPUT_TIMEOUT", 1)
+    write_notebook(
+        place / "notebooks" / f"{NAME}.ipynb",
+        "for number in range(4000): print(number, flush=True)",
+        "for _ in range(10): print('x' * 100_000, end='', flush=True)",
+        "print('one more')",
+        "from IPython.display import clear_output",
+        "print('x' * 999_999); clear_output(); print('y' * 1_000_001)",
+        WRITE_METRICS,
+    )
+    result = run_once(place)
+    assert result.status == "done", result.problem
+    cells = nbformat.read(result.output, 4).cells[2:]
+    numbers, lines, more, _, cleared, _ = (c.outputs for c in cells)
+    assert numbers[0].text.split() == list(map(str, range(4000)))
+    assert [out.text for out in lines] == ["x" * 1_000_000]
+    assert [out.text for out in more] == ["one more\n"]
+    assert cleared[-1].text == "y" * 1_000_000 + client.CUT
+
+
+@pytest.mark.parametrize("text", ["{}", "[]"])
+def test_what_is_no_notebook_stops_no_other(place, text):
+    write_notebook(place / "notebooks" / "03_masked_bert.ipynb", WRITE_METRICS)
+    (place / "notebooks" / f"{NAME}.ipynb").write_text(text)
+    done = command("run", "--plain-kernels", "01", "03")
+    assert done.returncode == 1
+    assert f"{NAME}: failed" in done.stdout
+    assert "03_masked_bert: " in done.stdout  # it was run
+    assert (
+        f"error: {NAME}.ipynb: "
+        in done.stderr.splitlines()[
+            -1 - ("03_masked_bert" in done.stderr.splitlines()[-1])
+        ]
+    )
+    assert check_nothing_is_half_written(place) == "failed"
+
+
+def test_paths_may_be_long_and_have_braces(place, monkeypatch):
+    moved = place / ("a{b}" + "c" * 90)
+    moved.mkdir()
+    for name in ("params", "notebooks"):
+        (place / name).rename(moved / name)
+    monkeypatch.setattr(tempfile, "tempdir", str(moved))
+    result = run_once(moved)
+    assert result.status == "done", result.problem
+    assert result.output.is_relative_to(moved)
+
+
+def test_a_run_that_has_no_kernel_leaves_no_older_copy(place, monkeypatch):
+    output = run_once(place).output
+    assert output.exists()
+    monkeypatch.setattr(
+        execute.Execution, "_execute", lambda self, hidden: ": no kernel"
+    )
+    assert run_once(place, force=True).status == "failed"
+    assert not output.exists()
+
+
+def test_what_decides_the_figures_decides_whether_to_run(place, monkeypatch):
+    assert run_once(place).status == "done"
+    assert run_once(place).status == "unchanged"
+    monkeypatch.delenv("NLP_HELPERS_FLOAT32")
+    assert run_once(place).status == "done"
+    monkeypatch.setattr(record, "uses_gpu", lambda values: True)
+    assert run_once(place).status == "done"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert run_once(place).status == "done"
+    [task] = tasks.plan("offline", ("01",))
+    stage = stages.read()[NAME]
+    stricter = stage.model_copy(update={"artifacts": ["figures/new.png"]})
+    keys = {record.describe(task, one)["key"] for one in (stage, stricter)}
+    assert len(keys) == 2
+
+
+def test_reviews_behind_a_link_are_inputs(place):
+    elsewhere = place / "disk" / "books"
+    elsewhere.mkdir(parents=True)
+    (place / "reviews").mkdir()
+    (place / "reviews" / "Books").symlink_to(elsewhere)
+    before = record._describe_folder(str(place / "reviews"))
+    (elsewhere / "part.jsonl").write_text("{}")
+    after = record._describe_folder(str(place / "reviews"))
+    (elsewhere / "part.jsonl").write_text("{ }")
+    changed = record._describe_folder(str(place / "reviews"))
+    assert len({before, after, changed}) == 3
+
+
+def test_the_memory_of_a_container_counts(tmp_path):
+    here = psutil.virtual_memory().available
+    assert pipeline.free_memory(tmp_path) == pytest.approx(here, rel=0.2)
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("3000\n")
+    assert pipeline.free_memory(tmp_path) == 2000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert pipeline.free_memory(tmp_path) == pytest.approx(here, rel=0.2)
 
 
 @pytest.fixture
@@ -345,6 +451,16 @@ def test_lists_and_halves_of_keys_are_secret_too(monkeypatch):
         assert kept.endswith("and so on") and kinds == ["a private key"]
 
 
+def test_a_secret_in_html_or_json_is_one_too(monkeypatch):
+    monkeypatch.setenv("MY_PASSWORD", 'a&b-"correct"-horse')
+    for text in (
+        html.escape('<td>a&b-"correct"-horse</td>'),
+        json.dumps({"key": 'a&b-"correct"-horse'}),
+    ):
+        kept, kinds = secrets.remove(text)
+        assert "horse" not in kept and kinds == ["the value of $MY_PASSWORD"]
+
+
 def test_html_of_scikit_learn_is_no_secret():
     html = LogisticRegression()._repr_html_()
     assert "sk-toggleable__label-arrow" in html
@@ -369,22 +485,23 @@ def test_what_a_kernel_started_ends_with_it(place):
         time.sleep(0.05)
 
 
-def test_nothing_is_cleaned_of_a_run_on_another_machine(place):
+def test_nothing_is_cleaned_of_a_run_that_goes_on_somewhere(place):
     path = place / "outputs" / "offline" / NAME / "run.json"
     run_once(place)
     content = json.loads(path.read_text()) | {"status": "running"}
-    assert content["host"] == platform.node()
     path.write_text(json.dumps(content | {"host": "elsewhere", "pid": 1}))
     half = path.parent.with_name(f".{NAME}.ipynb")
     half.write_text("{")
-    assert "running" in command("status").stdout
+    with files.alone(path.parent):  # a lock reaches other machines
+        assert "running" in command("status").stdout
+        command("clean")
+        assert half.exists()
+    assert "stale" in command("status").stdout
     command("clean")
-    assert half.exists()
+    assert not half.exists()
 
 
-@pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"status": "running", "pid": 1}', "{"]
-)
+@pytest.mark.parametrize("text", ["[]", "{}", '{"pid": 1}', "{"])
 def test_a_damaged_record_is_shown_as_such(place, text):
     path = place / "outputs" / "offline" / NAME / "run.json"
     path.parent.mkdir(parents=True)

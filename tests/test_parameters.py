@@ -168,3 +168,26 @@ def test_a_notebook_can_be_run_again_in_the_same_kernel(project, name):
     given = parameters_cell(project, name)
     assert stored > given.keys()
     parameters.check(name, dict.fromkeys(stored, "text") | given)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed: 2018", "seed: 02018", "seed is '02018': input should be a"),
+        ("seed: 2018", "seed: 1:30", "seed is '1:30': input should be a"),
+        ("seed: 2018", "seed: 2018\nseed: 7", "is not YAML: seed is there tw"),
+        ("seed: 2018", "seed: 2_018", ""),
+        ("seed: 2018", "seed: 0", ""),
+    ],
+)
+def test_a_number_is_what_it_looks_like(project, tmp_path, old, new, message):
+    path = tmp_path / "my.yaml"
+    text = (project / "params/offline/01_next_token.yaml").read_text()
+    path.write_text(text.replace(old, new))
+    if not message:
+        given = parameters.read_file("01_next_token", path)
+        assert given["seed"] == int(new.partition(" ")[2])
+        return
+    with pytest.raises(UserError) as found:
+        parameters.read_file("01_next_token", path)
+    assert message in str(found.value) and "\n" not in str(found.value)

@@ -169,6 +169,22 @@ def test_what_did_not_finish_has_no_figures(place):
     table = sweep.tabulate(content, combinations)
     assert set(table["status"]) == {"outdated"}
     assert "best_probability" not in table
+    write_notebook(place / "notebooks" / f"{NAME}.ipynb", "1 / 0")
+    assert command(*arguments).returncode == 1
+    folder = place / "outputs" / "sweeps" / "some"
+    assert "finished" not in (folder / "sweep.csv").read_text()
+    assert "finished" not in (folder / "sweep.md").read_text()
+    assert not (folder / "sweep.png").exists()
+
+
+def test_a_misspelt_metric_loses_no_table(place):
+    text = SWEEP.replace("9.0", "2.0").replace("metric: best", "metric: bst")
+    (place / "some.yaml").write_text(text)
+    done = command("sweep", "--plain-kernels", str(place / "some.yaml"))
+    assert done.returncode == 1
+    assert "no run wrote a number bst_probability; known" in done.stderr
+    table = place / "outputs" / "sweeps" / "some" / "sweep.csv"
+    assert table.read_text().count("finished") == 4
 
 
 @pytest.mark.parametrize("form", ["{}", "{}/", "./{}"])

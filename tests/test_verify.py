@@ -4,7 +4,7 @@ import shutil
 import pytest
 from test_batch import command
 
-from nlp_helpers.batch import verify
+from nlp_helpers.batch import record, stages, tasks, verify
 from nlp_helpers.errors import UserError
 from nlp_helpers.parameters import SCHEMAS
 
@@ -15,7 +15,7 @@ NAME = "01_next_token"
 def outputs(root, project, monkeypatch):
     """Return outputs/ with the reference as the last run, all finished."""
     monkeypatch.setenv("COLUMNS", "200")
-    for folder in ("params", "outputs/reference"):
+    for folder in ("params", "notebooks", "outputs/reference"):
         shutil.copytree(project / folder, root / folder)
     shutil.copytree(root / "outputs/reference", root / "outputs/offline")
     for name in SCHEMAS:
@@ -113,8 +113,37 @@ def test_the_machine_is_not_compared(outputs):
     assert verdicts(outputs, NAME) == {}
 
 
+def finish(outputs):
+    """Write the record of a finished run of what is there."""
+    [task] = tasks.plan("offline", ("01",))
+    found = record.describe(task, stages.read()[NAME])
+    found |= {"status": "finished", "artifacts": record.artifacts(task.output)}
+    path = outputs / "offline" / NAME / "run.json"
+    path.write_text(json.dumps(found))
+
+
+def test_accept_takes_over_what_was_run_and_nothing_else(outputs, project):
+    finish(outputs)
+    change_metric(outputs, NAME, "best_token", lambda value: "nobody")
+    done = command("accept", "01")
+    assert done.returncode == 1
+    assert "run.json tells of other results than there are" in done.stderr
+    finish(outputs)
+    notebook = outputs.parent / "notebooks" / f"{NAME}.ipynb"
+    notebook.write_text(notebook.read_text() + "\n")
+    done = command("accept", "01")
+    assert done.returncode == 1
+    assert "run.json is of other code, parameters or inputs" in done.stderr
+    assert verdicts(outputs, NAME) == {"best_token": verify.DIFFERENT}
+    path = outputs / "offline" / NAME / "run.json"
+    path.write_text('{"status": "failed"}')
+    with pytest.raises(UserError, match="tells of no finished run; run"):
+        verify.accept([NAME])
+
+
 def test_accept_shows_the_difference_and_replaces(outputs):
     change_metric(outputs, NAME, "best_token", lambda value: "nobody")
+    finish(outputs)
     done = command("accept", "01")
     assert done.returncode == 0, done.stderr
     assert "nobody" in done.stdout and "different" in done.stdout
@@ -139,6 +168,7 @@ def test_every_tolerance_is_of_a_metric(project):
 def test_a_reference_that_lacks_a_file_can_be_made(outputs):
     metrics = outputs / "reference" / NAME / "metrics.json"
     metrics.unlink()
+    finish(outputs)
     done = command("verify", "01")  # before anything runs
     assert done.returncode == 1
     assert "reference has no" in done.stderr and "accept 01" in done.stderr

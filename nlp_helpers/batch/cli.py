@@ -253,9 +253,8 @@ def sweep(
         _run_and_report(run, force, jobs, here)
     finally:
         table = sweeps.tabulate(content, combinations)
-        if (table["status"] == "finished").any():
-            for path in sweeps.write(content, table, folder):
-                click.echo(f"wrote {paths.shown(path)}")
+        for path in sweeps.write(content, table, folder):
+            click.echo(f"wrote {paths.shown(path)}")
 
 
 @commands.command()

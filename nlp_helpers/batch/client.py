@@ -23,6 +23,7 @@ from nlp_helpers.batch.watch import Watch
 
 ENGINE = "watched"
 LONGEST_STREAM = 1_000_000  # characters that a cell may print
+OUTPUT_TIMEOUT = 600  # seconds for what a cell printed to arrive after its end
 CUT = "\n[cut: this cell printed more than 1,000,000 characters]\n"
 # Asked of the kernel when its last cell has ended.
 QUESTION = """\
@@ -81,6 +82,7 @@ class WatchedClient(PapermillNotebookClient):
     """Papermill's client with a watch."""
 
     watch = Instance(Watch)
+    printed = 0  # characters of the cell that is being executed
 
     def start_new_kernel(self, **kwargs: Any) -> None:
         """Start the kernel, with its number of threads, and the watch."""
@@ -92,6 +94,7 @@ class WatchedClient(PapermillNotebookClient):
         self, cell: NotebookNode, cell_index: int, **kwargs: Any
     ) -> NotebookNode:
         """Execute a cell; if the kernel dies, say so in the cell."""
+        self.printed = 0
         try:
             return super().execute_cell(cell, cell_index, **kwargs)
         except DeadKernelError:
@@ -124,17 +127,23 @@ class WatchedClient(PapermillNotebookClient):
         display_id: str | None,
         cell_index: int,
     ) -> NotebookNode | None:
-        """Take an output, up to a length."""
+        """Take an output, printed text up to a length."""
         if msg["msg_type"] == "stream":
-            streams = [out for out in outs if out.output_type == "stream"]
-            length = sum(len(out.text) for out in streams)
-            room = LONGEST_STREAM - length
-            if room <= 0:
+            room = LONGEST_STREAM - self.printed
+            if room < 0:  # what was too much has been cut
                 return None
             text = msg["content"]["text"]
+            self.printed += len(text)
             if len(text) > room:
                 msg["content"]["text"] = text[:room] + CUT
         return super().output(outs, msg, display_id, cell_index)
+
+    def clear_output(
+        self, outs: list[NotebookNode], msg: dict[str, Any], cell_index: int
+    ) -> None:
+        """Forget what the cell has printed."""
+        self.printed = 0
+        super().clear_output(outs, msg, cell_index)
 
 
 class WatchedEngine(NBClientEngine):
@@ -157,6 +166,7 @@ class WatchedEngine(NBClientEngine):
             kernel_name=kernel_name,
             kernel_manager_class=QuietKernelManager,
             startup_timeout=start_timeout,
+            iopub_timeout=OUTPUT_TIMEOUT,
             watch=watch,
             store_widget_state=False,  # it has random ids
             config=others.get("config"),

@@ -8,16 +8,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
-from filelock import FileLock, Timeout
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.provisioning import KernelProvisionerFactory
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
+from nbformat.v4 import new_output
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -28,6 +29,9 @@ from nlp_helpers.errors import UserError
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")  # of an object's repr
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+INTERRUPTED = "it was interrupted"
+LONGEST_SOCKET = 100  # bytes of a path; systems take 104 or more
 
 
 class NotebookFailed(UserError):
@@ -38,8 +42,8 @@ class Execution:
     """One notebook on its way from `source` to `output`.
 
     The output is written to a hidden file and renamed when the notebook ends,
-    in whatever way; run.json in the folder of the same name says how. Old
-    metrics and figures go first, so none passes as one of this run.
+    in whatever way; run.json in the folder of the same name says how. The old
+    copy, metrics and figures go first, so none passes as one of this run.
     """
 
     def __init__(
@@ -78,30 +82,20 @@ class Execution:
                 leave is missing or out of bounds, or a secret was printed.
             UserError: another run writes to the same place.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            with lock:
-                return self._run_locked()
-        except Timeout:
-            found = record.read(self.folder / "run.json") or {}
-            raise UserError(
-                f"{paths.shown(self.output)} is being written by another run"
-                f" (process {found.get('pid', 'unknown')}); wait for it, or"
-                " stop it"
-            ) from None
+        with files.alone(self.folder):
+            return self._run_locked()
 
     def _run_locked(self) -> float:
         """Execute, with the folder to ourselves."""
         metrics = self.folder / "metrics.json"
-        metrics.unlink(missing_ok=True)
+        for path in (self.output, metrics):
+            path.unlink(missing_ok=True)
         if (figures := self.folder / "figures").is_dir():
             shutil.rmtree(figures)
         kept = record.Record(
             self.folder / "run.json", self.described | record.environment()
         )
         hidden = self.output.with_name(f".{self.output.name}")
-        problem = "it was interrupted"
         found: dict[str, Any] = {}
         try:
             problem = self._execute(hidden)
@@ -117,10 +111,16 @@ class Execution:
                 problem, _ = secrets.remove(problem)
             else:
                 found["artifacts"] = record.artifacts(self.output)
+        except Exception as error:
+            problem, _ = secrets.remove(f"{type(error).__name__}: {error}")
+            raise
+        except BaseException:  # of a signal
+            problem = INTERRUPTED
+            raise
         finally:
             hidden.unlink(missing_ok=True)
             status = "failed" if problem else "finished"
-            if self.watch.stopped or sys.exc_info()[0] is not None:
+            if self.watch.stopped or problem == INTERRUPTED:
                 status = "interrupted"
             seconds = kept.finish(
                 status,
@@ -148,8 +148,8 @@ class Execution:
         try:
             with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
                 papermill.execute_notebook(
-                    self.source,
-                    hidden,
+                    _as_template(self.source),
+                    _as_template(hidden),
                     self.described["parameters"],
                     kernel_name="python3",
                     engine_name=client.ENGINE,
@@ -170,8 +170,10 @@ class Execution:
             return f": {self.watch.death or self.watch.end() or error}"
         except RuntimeError as error:  # of a kernel that does not come up
             return f": {self.watch.end() or error}"
-        except ValueError as error:  # of nbformat, for a damaged file
-            return f": papermill cannot run it: {error}; restore the file"
+        # Of nbformat, for a damaged file.
+        except (ValueError, nbformat.ValidationError) as error:
+            [problem, *_] = str(error).splitlines()
+            return f": papermill cannot run it: {problem}; restore the file"
         except NoSuchKernel as error:
             raise UserError(
                 "Jupyter has no kernel python3 here; make one with `python -m"
@@ -180,13 +182,19 @@ class Execution:
         return None
 
 
+def _as_template(path: Path) -> str:
+    """Write a path as papermill takes it, which fills in what is in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def _kernel_settings(folder: str) -> Config:
     """Let runner and kernel talk through socket files in a private folder.
 
-    No other user can open them. Windows has none; there they talk over the
-    loopback interface.
+    No other user can open them. Windows has none, and paths may be too long
+    for them; there they talk over the loopback interface.
     """
-    if sys.platform == "win32":
+    too_long = len(os.fsencode(f"{folder}/socket-1")) > LONGEST_SOCKET
+    if sys.platform == "win32" or too_long:
         return Config()
     manager = {"transport": "ipc", "ip": f"{folder}/socket"}
     return Config(KernelManager=manager)
@@ -237,8 +245,10 @@ def _save(notebook: NotebookNode, hidden: Path, output: Path) -> str | None:
             cell.outputs = _merge_streams(cell.outputs)
             for shown in cell.outputs:
                 data = shown.get("data", {})
-                if "text/plain" in data:
-                    data["text/plain"] = ADDRESS.sub(">", data["text/plain"])
+                data.pop(WIDGET, None)  # it names a model that is gone
+                for texts, name in ((shown, "text"), (data, "text/plain")):
+                    if name in texts:
+                        texts[name] = ADDRESS.sub(">", texts[name])
     found = sorted(set(secrets.remove_from(notebook)))
     nbformat.write(notebook, hidden)
     hidden.replace(output)
@@ -267,12 +277,10 @@ def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
     100,000 characters.
     """
     merged: list[NotebookNode] = []
-    for output in outputs:
-        last = merged[-1] if merged else {}
-        if output.output_type == "stream" == last.get("output_type") and (
-            output.name == last.name
-        ):
-            last.text += output.text
-        else:
-            merged.append(output)
+    for stream, group in groupby(outputs, lambda output: output.get("name")):
+        found = list(group)
+        if stream:  # other outputs have no name
+            text = "".join(output.text for output in found)
+            found = [new_output("stream", name=stream, text=text)]
+        merged += found
     return merged

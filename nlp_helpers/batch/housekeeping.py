@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
 from nlp_helpers import files, paths
 from nlp_helpers.batch import record
 
@@ -81,14 +79,7 @@ def _superfluous(folder: Path, content: dict[str, Any]) -> Iterator[Path]:
 def _is_being_made(path: Path) -> bool:
     """Tell whether a process, in JupyterLab perhaps, has the lock of it."""
     name, _, _ = path.name.removeprefix(".").rpartition("-")
-    if not name or not path.with_name(f".{name}.lock").exists():
-        return False
-    lock = files.lock(path.with_name(name))
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
+    return bool(name) and files.is_taken(files.lock(path.with_name(name)))
 
 
 def _size(path: Path) -> int:

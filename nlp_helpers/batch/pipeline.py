@@ -1,8 +1,8 @@
 """Run notebooks: in order, side by side, and only those that must run."""
 
-import shutil
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -102,11 +102,10 @@ class Runner:
         wanted = [self.stages[one.notebook] for one in (task, *running)]
         if sum(map(self._cores, wanted)) > self.cores:
             return False
-        if uses_gpu(task.values):
+        if record.uses_gpu(task.values):
             return False
         # Those that just started have not taken theirs yet.
-        free = psutil.virtual_memory().available / GIB
-        return sum(stage.memory for stage in wanted) < free
+        return sum(stage.memory for stage in wanted) < free_memory() / GIB
 
     def _cores(self, stage: stages.Stage) -> int:
         """Return the processors that a notebook works with."""
@@ -120,10 +119,13 @@ class Runner:
             return self._run_or_skip(task)
         except UserError as error:
             problem = str(error)
-        except OSError as error:
-            if error.errno not in REMEDIES:
-                raise
-            problem = f"{task.output.name}: {explain(error)}"
+        except Exception as error:
+            name = task.output.name
+            if isinstance(error, OSError) and error.errno in REMEDIES:
+                problem = f"{name}: {explain(error)}"
+            else:  # nobody foresaw it; the other notebooks go on
+                traceback.print_exc()
+                problem = f"{name}: {type(error).__name__}: {error}"
         return Result(task.label, "failed", task.output, problem=problem)
 
     def _run_or_skip(self, task: Task) -> Result:
@@ -194,13 +196,15 @@ def _failed(needed: set[str], done: Mapping[str, Result]) -> str | None:
     )
 
 
-def uses_gpu(values: Mapping[str, Any]) -> bool:
-    """Tell whether a notebook will compute on a GPU."""
-    # Asked of the driver: torch would take seconds to import.
-    driver = shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists()
-    return values["device"] == "cuda" or (
-        values["device"] == "auto" and bool(driver)
-    )
+def free_memory(control_group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the free bytes of this machine, or of this container if fewer."""
+    free = psutil.virtual_memory().available
+    names = ("memory.max", "memory.current")
+    try:
+        most, used = ((control_group / n).read_text().strip() for n in names)
+    except OSError:  # no Linux, or no limits
+        return free
+    return free if most == "max" else min(free, int(most) - int(used))
 
 
 def is_current(output: Path, described: dict[str, Any]) -> bool:

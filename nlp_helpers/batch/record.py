@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import psutil
+import joblib
+from filelock import FileLock
 
 from nlp_helpers import files, model_registry, paths
 from nlp_helpers.batch.stages import Stage
@@ -21,6 +23,7 @@ from nlp_helpers.batch.tasks import Task
 from nlp_helpers.errors import UserError
 
 PACKAGE = Path(model_registry.__file__).parent
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 HANDED_ON = ("splits", "shards")  # what a notebook leaves for another
 # The entries that decide what a run writes, on whatever machine.
 MADE_OF = (
@@ -63,11 +66,12 @@ def read(path: Path) -> dict[str, Any] | None:
     """Return what a run.json says, or None if there is none to be read.
 
     A record that says `running` is returned as `stale` when the process that
-    wrote it is gone.
+    wrote it is gone, and with it its lock.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["status"] == "running" and not _alive(content):
+        lock = FileLock(path.with_name(".lock"))
+        if content["status"] == "running" and not files.is_taken(lock):
             content["status"] = "stale"
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -76,30 +80,12 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def _this_process() -> dict[str, Any]:
     """Return when and by which process a run was started."""
-    process = psutil.Process()
     now = datetime.now(timezone.utc)
     return {
         "started": now.isoformat(timespec="seconds"),
         "host": platform.node(),
-        "pid": process.pid,
-        # A number may be given to another process later; the two together
-        # belong to one alone.
-        "pid_created": process.create_time(),
+        "pid": os.getpid(),
     }
-
-
-def _alive(content: Mapping[str, Any]) -> bool:
-    """Tell whether the process that wrote a record is still there.
-
-    Of another machine, which shares the folder, nobody here can tell.
-    """
-    if content["host"] != platform.node():
-        return True
-    try:
-        created = psutil.Process(content["pid"]).create_time()
-    except psutil.NoSuchProcess:
-        return False
-    return abs(created - content["pid_created"]) < 1
 
 
 def describe(task: Task, stage: Stage) -> dict[str, Any]:
@@ -130,6 +116,9 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
         "packages_sha256": _hash(json.dumps(_packages())),
         "platform": platform.platform(),
         "processors": processors(),
+        "gpus": uses_gpu(given) and os.environ.get(VISIBLE_GPUS, "all"),
+        "float32": bool(os.environ.get(paths.FLOAT32_VARIABLE)),
+        "must_leave": [stage.artifacts, stage.bounds],
     }
     key = _hash(json.dumps(decides, sort_keys=True))
     named = {"notebook": notebook, "profile": task.profile, "key": key}
@@ -142,18 +131,31 @@ def is_of(found: dict[str, Any], described: dict[str, Any]) -> bool:
     Runs of a sweep are compared without Python, packages and machine: another
     machine of a cluster may have run it.
     """
-    compared = MADE_OF if described["profile"] == "sweep" else ("key",)
-    return all(found.get(name) == described[name] for name in compared)
+    if described["profile"] == "sweep":
+        return is_made_of(found, described)
+    return found.get("key") == described["key"]
+
+
+def is_made_of(found: dict[str, Any], described: dict[str, Any]) -> bool:
+    """Tell whether a record is of the same, on whatever machine."""
+    return all(found.get(name) == described[name] for name in MADE_OF)
 
 
 def processors() -> int:
     """Return how many processors this process may use.
 
-    A cluster's scheduler often gives a process a few of a machine's.
+    Clusters and containers often give a process a few of a machine's.
     """
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return joblib.cpu_count()
+
+
+def uses_gpu(values: Mapping[str, Any]) -> bool:
+    """Tell whether a notebook will compute on a GPU."""
+    # Asked of the driver: torch would take seconds to import.
+    driver = shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists()
+    return values["device"] == "cuda" or (
+        values["device"] == "auto" and bool(driver)
+    )
 
 
 def environment() -> dict[str, Any]:
@@ -221,8 +223,16 @@ def _describe_folder(name: str) -> str | None:
     folder = paths.resolve(name)
     if not folder.is_dir():
         return None
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in found]
+    found = sorted(
+        Path(place) / file
+        for place, _, names in os.walk(folder, followlinks=True)
+        for file in names
+    )
+    stats = [
+        (str(p), p.stat().st_size, p.stat().st_mtime_ns)
+        for p in found
+        if p.is_file()
+    ]
     return _hash(json.dumps(stats))
 
 

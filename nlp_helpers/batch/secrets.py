@@ -1,5 +1,7 @@
 """Keep keys and passwords out of parameters and out of saved notebooks."""
 
+import html
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,12 +32,12 @@ def find(text: str) -> Iterable[tuple[str, str]]:
     everything of the form of a known key.
     """
     for name, value in os.environ.items():
-        if (
-            SECRET_NAME.search(name)
-            and len(value) >= SHORTEST
-            and value in text
-        ):
-            yield value, f"the value of ${name}"
+        if SECRET_NAME.search(name) and len(value) >= SHORTEST:
+            # As it is, and as HTML and JSON write it.
+            forms = {value, html.escape(value), json.dumps(value)[1:-1]}
+            for form in forms:
+                if form in text:
+                    yield form, f"the value of ${name}"
     for kind, form in FORMS.items():
         for match in re.finditer(form, text):
             yield match.group(), kind

@@ -173,21 +173,24 @@ def _value(tasks: list[Task], name: str) -> Any:
 
 
 def write(sweep: Sweep, table: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write sweep.csv, sweep.md and sweep.png.
+    """Write sweep.csv, sweep.md and, if a combination finished, sweep.png.
 
     Raises:
         UserError: no run has the metric, or it is no number.
     """
+    written = [folder / f"sweep.{kind}" for kind in ("csv", "md", "png")]
+    files.write_text(written[0], table.to_csv(index=False))
+    shown = [*sweep.grid, sweep.metric, "seconds", "status"]
+    files.write_text(written[1], _markdown(table.reindex(columns=shown)))
+    written[2].unlink(missing_ok=True)  # of an older sweep
+    if (table["status"] != "finished").all():
+        return written[:2]
     numbers = table.select_dtypes("number").columns.difference(sweep.grid)
     if sweep.metric not in numbers:
         raise UserError(
             f"metric: no run wrote a number {sweep.metric}; known:"
             f" {', '.join(numbers)}"
         )
-    written = [folder / f"sweep.{kind}" for kind in ("csv", "md", "png")]
-    files.write_text(written[0], table.to_csv(index=False))
-    shown = [*sweep.grid, sweep.metric, "seconds", "status"]
-    files.write_text(written[1], _markdown(table[shown]))
     figure = plots.sweep(table, list(sweep.grid), sweep.metric, "Sweep")
     plots.save(figure, written[2])
     return written

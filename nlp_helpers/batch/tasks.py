@@ -11,6 +11,9 @@ from typing import Any
 from nlp_helpers import parameters, paths
 from nlp_helpers.errors import UserError
 
+# Folders of params/ or outputs/ that are no profiles, and a record's `sweep`.
+RESERVED = {"sweeps", "sweep", "reference"}
+
 
 @dataclass(frozen=True)
 class Result:
@@ -74,7 +77,7 @@ def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
             f"{root} has no folder params; run this in the project folder, or"
             f" set {paths.ROOT_VARIABLE} to it"
         )
-    profiles = {path.name for path in folder.glob("*/")} - {"sweeps"}
+    profiles = {path.name for path in folder.glob("*/")} - RESERVED
     if profile not in profiles:
         raise UserError(
             f"there is no profile {profile!r}; known:"

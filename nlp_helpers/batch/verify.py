@@ -10,7 +10,7 @@ import nbformat
 import yaml
 
 from nlp_helpers import files, parameters, paths
-from nlp_helpers.batch import record
+from nlp_helpers.batch import record, stages, tasks
 from nlp_helpers.errors import UserError
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
@@ -189,17 +189,27 @@ def accept(notebooks: list[str]) -> list[Path]:
     """Copy notebooks and metrics of outputs/offline to outputs/reference.
 
     Raises:
-        UserError: a notebook's last run did not finish; nothing is copied.
+        UserError: a notebook's last run did not finish, or is of something
+            else than what is there now; nothing is copied.
     """
     outputs = paths.project_root() / "outputs"
-    for name in notebooks:
-        path = outputs / "offline" / name / "run.json"
+    for task in tasks.plan("offline", tuple(notebooks)):
+        path = task.output.with_suffix("") / "run.json"
         found = record.read(path)
         if not found or found["status"] != "finished":
-            raise UserError(
-                f"{paths.shown(path)} tells of no finished run; run `python"
-                " -m nlp_helpers run` first"
-            )
+            problem = "tells of no finished run"
+        elif not record.is_made_of(
+            found, record.describe(task, stages.read()[task.notebook])
+        ):
+            problem = "is of other code, parameters or inputs"
+        elif record.artifacts(task.output) != found["artifacts"]:
+            problem = "tells of other results than there are"
+        else:
+            continue
+        raise UserError(
+            f"{paths.shown(path)} {problem}; run `python -m nlp_helpers run`"
+            " first"
+        )
     written = []
     for name in notebooks:
         for part in (f"{name}.ipynb", f"{name}/metrics.json"):
