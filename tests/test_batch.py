@@ -243,7 +243,6 @@ def test_a_killed_kernel_is_a_failure_with_a_record(run, root):
         (("07",), "there is no notebook '07'; known: 01_next_token"),
         (("--profile", "ofline"), "'ofline'; known: hub, offline\n"),
         (("--profile", "sweeps"), "no profile 'sweeps'; known"),
-        (("--profile", "reference"), "no profile 'reference'; known"),
         (("--profile", "../params/offline"), "no profile '../params"),
     ],
 )
@@ -262,6 +261,13 @@ def test_a_wrong_parameter_ends_the_run_before_any_kernel(run, root):
     assert done.returncode == 1
     assert "did you mean prompt?" in done.stderr
     assert not (root / "outputs").exists()
+
+
+@pytest.mark.parametrize("name", ["reference", "sweep"])
+def test_no_profile_writes_where_others_read(run, root, name):
+    (root / "params" / "offline").rename(root / "params" / name)
+    done = run(WRITE_METRICS, arguments=("--profile", name, "01"))
+    assert f"there is no profile '{name}'; known: hub" in done.stderr
 
 
 def test_a_copied_profile_does_not_write_into_the_first(run, root):
