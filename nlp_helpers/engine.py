@@ -33,6 +33,16 @@ ONE_THREAD = {
 }
 
 
+def processors() -> int:
+    """Return how many processors this process may use.
+
+    Clusters and containers often give a process a few of a machine's.
+    """
+    import joblib  # which sets an environment variable
+
+    return joblib.cpu_count()
+
+
 def run(
     function: Callable[..., Result],
     tasks: Sequence[tuple[Any, ...]],

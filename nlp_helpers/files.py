@@ -70,7 +70,7 @@ def make_once(target: Path, make: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep a folder for this process; a second one does not wait.
+    """Keep a folder for this process; a second one waits a second at most.
 
     Raises:
         UserError: another process has it.
@@ -82,8 +82,8 @@ def alone(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise UserError(
-            f"{folder} is being written by another process; wait for it, stop"
-            " it, or choose another folder"
+            f"{folder} is being written by another process; wait for it, or"
+            " stop it"
         ) from error
     try:
         yield

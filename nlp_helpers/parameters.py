@@ -51,12 +51,17 @@ class _Loader(yaml.SafeLoader):
     """
 
     yaml_implicit_resolvers = {
-        first: [one for one in known if not one[0].endswith(":int")]
+        first: [
+            (tag, form)
+            for tag, form in known
+            if not tag.endswith((":int", ":float"))
+        ]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Refuse a name that stands there twice; YAML takes the last."""
+        node = super().compose_mapping_node(anchor)
         names: list[Any] = []
         for key, _ in node.value:
             if key.value in names:
@@ -65,7 +70,7 @@ class _Loader(yaml.SafeLoader):
                     problem_mark=key.start_mark,
                 )
             names.append(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -75,8 +80,12 @@ _Loader.add_implicit_resolver(
 )
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
+    re.compile(
+        r"""^[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*|(?=[eE]))|\.[0-9]+)
+            (?:[eE][-+]?[0-9]+)?$""",
+        re.VERBOSE,
+    ),
+    list("-+.0123456789"),
 )
 
 

@@ -11,7 +11,6 @@ file that DuckDB cannot read at all goes through the careful reader as a whole.
 """
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -27,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nlp_helpers import files
-from nlp_helpers.engine import run
+from nlp_helpers.engine import processors, run
 from nlp_helpers.errors import UserError
 from nlp_helpers.review_records import (
     IDENTIFIERS,
@@ -113,7 +112,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     """Open a DuckDB in memory that stays small."""
     connection = duckdb.connect()
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-    threads = min(MOST_THREADS, os.cpu_count() or 1)
+    threads = min(MOST_THREADS, processors())
     connection.execute(f"SET threads = {threads}")
     connection.execute("SET enable_progress_bar = false")
     return connection

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import nbformat
+import pandas as pd
 import psutil
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -208,6 +209,25 @@ def test_a_cell_may_print_a_little_very_often(place, monkeypatch):
     assert cleared[-1].text == "y" * 1_000_000 + client.CUT
 
 
+def test_lost_messages_are_a_failure_with_a_copy(place, monkeypatch):
+    """Where too much is printed, the word that a cell ended may be lost."""
+    monkeypatch.setattr(client, "OUTPUT_TIMEOUT", 1)
+    process = client.WatchedClient.process_message
+
+    def lose(self, msg, cell, cell_index):
+        if "lost" in cell.source and msg["msg_type"] == "status":
+            return None
+        return process(self, msg, cell, cell_index)
+
+    monkeypatch.setattr(client.WatchedClient, "process_message", lose)
+    write_notebook(
+        place / "notebooks" / f"{NAME}.ipynb", "print('kept')", "'lost'"
+    )
+    result = run_once(place)
+    assert "faster than could be read" in result.problem
+    assert "kept" in result.output.read_text()
+
+
 @pytest.mark.parametrize("text", ["{}", "[]"])
 def test_what_is_no_notebook_stops_no_other(place, text):
     write_notebook(place / "notebooks" / "03_masked_bert.ipynb", WRITE_METRICS)
@@ -280,7 +300,8 @@ def test_the_memory_of_a_container_counts(tmp_path):
     assert pipeline.free_memory(tmp_path) == pytest.approx(here, rel=0.2)
     (tmp_path / "memory.current").write_text("1000\n")
     (tmp_path / "memory.max").write_text("3000\n")
-    assert pipeline.free_memory(tmp_path) == 2000
+    (tmp_path / "memory.stat").write_text("anon 9\ninactive_file 400\nx 1\n")
+    assert pipeline.free_memory(tmp_path) == 2400
     (tmp_path / "memory.max").write_text("max\n")
     assert pipeline.free_memory(tmp_path) == pytest.approx(here, rel=0.2)
 
@@ -453,11 +474,15 @@ def test_lists_and_halves_of_keys_are_secret_too(monkeypatch):
 def test_a_secret_in_html_or_json_is_one_too(monkeypatch):
     monkeypatch.setenv("MY_PASSWORD", 'a&b-"correct"-horse')
     for text in (
+        pd.DataFrame([os.environ["MY_PASSWORD"]])._repr_html_(),
         html.escape('<td>a&b-"correct"-horse</td>'),
         json.dumps({"key": 'a&b-"correct"-horse'}),
     ):
         kept, kinds = secrets.remove(text)
         assert "horse" not in kept and kinds == ["the value of $MY_PASSWORD"]
+    value = 'it\'s-a-"long"-one'
+    monkeypatch.setenv("MY_PASSWORD", value)
+    assert "long" not in secrets.remove(repr(value))[0]
 
 
 def test_html_of_scikit_learn_is_no_secret():
@@ -541,7 +566,7 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     folder = place / "outputs" / "offline" / NAME
     run_once(place)
     content = json.loads((folder / "run.json").read_text())
-    content |= {"status": "running", "pid": 2**22 + 1}
+    content |= {"status": "running"}
     (folder / "run.json").write_text(json.dumps(content))
     half = folder.with_name(f".{NAME}.ipynb")
     half.write_text("{")

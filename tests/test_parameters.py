@@ -105,7 +105,7 @@ def changed(project, tmp_path, values):
         ),
         ({"learning_rate": "tiny"}, "learning_rate is 'tiny': .*valid number"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0: .*greater than 0"),
-        ({"weight_decay": float("inf")}, "weight_decay is inf: .*finite"),
+        ({"weight_decay": float("inf")}, "weight_decay is '.inf': .*valid number"),
         ({False: 3}, "False is no name of a parameter"),
         ({"num_epochs": "3"}, "num_epochs is '3': .*valid integer"),
         ({"num_epochs": 0}, "num_epochs is 0"),
@@ -176,6 +176,11 @@ def test_a_notebook_can_be_run_again_in_the_same_kernel(project, name):
         ("seed: 2018", "seed: 02018", "seed is '02018': input should be a"),
         ("seed: 2018", "seed: 1:30", "seed is '1:30': input should be a"),
         ("seed: 2018", "seed: 2018\nseed: 7", "is not YAML: seed is there tw"),
+        ("top_p: 0.9", "top_p: 0:0.9", "top_p is '0:0.9': input should"),
+        ("top_p: 0.9", "top_p: 012e-3", "top_p is '012e-3': input should"),
+        ("top_p: 0.9", "top_p: .9", ""),
+        ("top_p: 0.9", "top_p: 9e-1", ""),
+        ("top_p: 0.9", "top_p: 1.", ""),
         ("seed: 2018", "seed: 2_018", ""),
         ("seed: 2018", "seed: 0", ""),
     ],
@@ -186,7 +191,8 @@ def test_a_number_is_what_it_looks_like(project, tmp_path, old, new, message):
     path.write_text(text.replace(old, new))
     if not message:
         given = parameters.read_file("01_next_token", path)
-        assert given["seed"] == int(new.partition(" ")[2])
+        name, _, value = new.partition(": ")
+        assert given[name] == float(value)
         return
     with pytest.raises(UserError) as found:
         parameters.read_file("01_next_token", path)

@@ -312,7 +312,7 @@ def test_no_name_is_a_pattern(tmp_path):
 
 
 def test_many_cores_need_no_more_memory(monkeypatch):
-    monkeypatch.setattr(reading.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(reading, "processors", lambda: 64)
     with reading.connect() as connection:
         found = connection.sql("SELECT current_setting('threads')")
         assert found.fetchall() == [(reading.MOST_THREADS,)]

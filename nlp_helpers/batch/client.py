@@ -12,7 +12,7 @@ from typing import Any
 import nbformat
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 from papermill.clientwrap import PapermillNotebookClient
@@ -23,7 +23,7 @@ from nlp_helpers.batch.watch import Watch
 
 ENGINE = "watched"
 LONGEST_STREAM = 1_000_000  # characters that a cell may print
-OUTPUT_TIMEOUT = 600  # seconds for what a cell printed to arrive after its end
+OUTPUT_TIMEOUT = 60  # seconds for what a cell printed to arrive after its end
 CUT = "\n[cut: this cell printed more than 1,000,000 characters]\n"
 # Asked of the kernel when its last cell has ended.
 QUESTION = """\
@@ -141,8 +141,9 @@ class WatchedClient(PapermillNotebookClient):
     def clear_output(
         self, outs: list[NotebookNode], msg: dict[str, Any], cell_index: int
     ) -> None:
-        """Forget what the cell has printed."""
-        self.printed = 0
+        """Forget what the cell has printed, unless a widget shows it."""
+        if not self.output_hook_stack[msg["parent_header"].get("msg_id")]:
+            self.printed = 0
         super().clear_output(outs, msg, cell_index)
 
 
@@ -174,7 +175,7 @@ class WatchedEngine(NBClientEngine):
         )
         try:
             client.execute()
-        except DeadKernelError:
+        except (DeadKernelError, CellTimeoutError):
             nbformat.write(nb_man.nb, hidden)  # papermill would leave nothing
             raise
         finally:

@@ -16,7 +16,7 @@ import nbformat
 import papermill
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.provisioning import KernelProvisionerFactory
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from papermill.exceptions import PapermillExecutionError
@@ -30,7 +30,6 @@ from nlp_helpers.errors import UserError
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")  # of an object's repr
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WIDGET = "application/vnd.jupyter.widget-view+json"
-INTERRUPTED = "it was interrupted"
 LONGEST_SOCKET = 100  # bytes of a path; systems take 104 or more
 
 
@@ -96,6 +95,7 @@ class Execution:
             self.folder / "run.json", self.described | record.environment()
         )
         hidden = self.output.with_name(f".{self.output.name}")
+        problem: str | None = "it was interrupted"
         found: dict[str, Any] = {}
         try:
             problem = self._execute(hidden)
@@ -114,13 +114,10 @@ class Execution:
         except Exception as error:
             problem, _ = secrets.remove(f"{type(error).__name__}: {error}")
             raise
-        except BaseException:  # of a signal
-            problem = INTERRUPTED
-            raise
         finally:
             hidden.unlink(missing_ok=True)
             status = "failed" if problem else "finished"
-            if self.watch.stopped or problem == INTERRUPTED:
+            if self.watch.stopped:
                 status = "interrupted"
             seconds = kept.finish(
                 status,
@@ -168,11 +165,16 @@ class Execution:
             return f", cell `{cell}`: {message}"
         except DeadKernelError as error:
             return f": {self.watch.death or self.watch.end() or error}"
+        except CellTimeoutError:
+            return (
+                ": a cell printed faster than could be read, and messages of"
+                " the kernel were lost; print less often"
+            )
         except RuntimeError as error:  # of a kernel that does not come up
             return f": {self.watch.end() or error}"
         # Of nbformat, for a damaged file.
         except (ValueError, nbformat.ValidationError) as error:
-            [problem, *_] = str(error).splitlines()
+            problem, _, _ = str(error).partition("\n")
             return f": papermill cannot run it: {problem}; restore the file"
         except NoSuchKernel as error:
             raise UserError(

@@ -1,5 +1,6 @@
 """Run notebooks: in order, side by side, and only those that must run."""
 
+import re
 import signal
 import threading
 import traceback
@@ -16,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from nlp_helpers import files, paths
+from nlp_helpers import engine, files, paths
 from nlp_helpers.batch import execute, record, secrets, stages
 from nlp_helpers.batch.tasks import Result, Task
 from nlp_helpers.errors import REMEDIES, UserError, explain
@@ -46,7 +47,7 @@ class Runner:
         """
         self.force, self.preloaded = force, preloaded
         self.on_event = on_event
-        self.cores = cores or record.processors()
+        self.cores = cores or engine.processors()
         self.jobs = jobs or self.cores
         self.stages = stages.read()
         self.active: dict[str, execute.Execution] = {}
@@ -197,14 +198,23 @@ def _failed(needed: set[str], done: Mapping[str, Result]) -> str | None:
 
 
 def free_memory(control_group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the free bytes of this machine, or of this container if fewer."""
+    """Return the free bytes of this machine, or of this container if fewer.
+
+    Files that the system keeps in memory, and would give up, count as free.
+    """
     free = psutil.virtual_memory().available
-    names = ("memory.max", "memory.current")
     try:
-        most, used = ((control_group / n).read_text().strip() for n in names)
+        most, used, details = (
+            (control_group / f"memory.{name}").read_text()
+            for name in ("max", "current", "stat")
+        )
     except OSError:  # no Linux, or no limits
         return free
-    return free if most == "max" else min(free, int(most) - int(used))
+    if most.strip() == "max":
+        return free
+    kept = re.search(r"^inactive_file (\d+)$", details, re.MULTILINE)
+    room = int(most) - int(used) + (int(kept[1]) if kept else 0)
+    return min(free, room)
 
 
 def is_current(output: Path, described: dict[str, Any]) -> bool:

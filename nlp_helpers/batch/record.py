@@ -14,10 +14,9 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import joblib
 from filelock import FileLock
 
-from nlp_helpers import files, model_registry, paths
+from nlp_helpers import engine, files, model_registry, paths
 from nlp_helpers.batch.stages import Stage
 from nlp_helpers.batch.tasks import Task
 from nlp_helpers.errors import UserError
@@ -72,7 +71,10 @@ def read(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         lock = FileLock(path.with_name(".lock"))
         if content["status"] == "running" and not files.is_taken(lock):
-            content["status"] = "stale"
+            # Unless it ended between the two.
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["status"] == "running":
+                content["status"] = "stale"
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return content
@@ -115,7 +117,7 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages_sha256": _hash(json.dumps(_packages())),
         "platform": platform.platform(),
-        "processors": processors(),
+        "processors": engine.processors(),
         "gpus": uses_gpu(given) and os.environ.get(VISIBLE_GPUS, "all"),
         "float32": bool(os.environ.get(paths.FLOAT32_VARIABLE)),
         "must_leave": [stage.artifacts, stage.bounds],
@@ -139,14 +141,6 @@ def is_of(found: dict[str, Any], described: dict[str, Any]) -> bool:
 def is_made_of(found: dict[str, Any], described: dict[str, Any]) -> bool:
     """Tell whether a record is of the same, on whatever machine."""
     return all(found.get(name) == described[name] for name in MADE_OF)
-
-
-def processors() -> int:
-    """Return how many processors this process may use.
-
-    Clusters and containers often give a process a few of a machine's.
-    """
-    return joblib.cpu_count()
 
 
 def uses_gpu(values: Mapping[str, Any]) -> bool:

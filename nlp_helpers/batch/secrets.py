@@ -33,8 +33,14 @@ def find(text: str) -> Iterable[tuple[str, str]]:
     """
     for name, value in os.environ.items():
         if SECRET_NAME.search(name) and len(value) >= SHORTEST:
-            # As it is, and as HTML and JSON write it.
-            forms = {value, html.escape(value), json.dumps(value)[1:-1]}
+            # As it is, and as HTML, JSON and Python write it.
+            forms = {
+                value,
+                html.escape(value),
+                html.escape(value, quote=False),
+                json.dumps(value)[1:-1],
+                repr(value)[1:-1],
+            }
             for form in forms:
                 if form in text:
                     yield form, f"the value of ${name}"
