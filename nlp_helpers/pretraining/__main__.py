@@ -63,7 +63,7 @@ def collect(folder: Path, held_out: Path) -> None:
     default="build/minilm-l6-mlm",
     help="Gets weights/ and checkpoints/; a run in it is taken up again.",
 )
-@click.option("--num-steps", default=5500, type=COUNT, help="Optimizer steps.")
+@click.option("--num-steps", default=9000, type=COUNT, help="Optimizer steps.")
 @click.option(
     "--evaluate-every", default=500, type=COUNT, help="Steps in between."
 )
