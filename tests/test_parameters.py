@@ -105,7 +105,10 @@ def changed(project, tmp_path, values):
         ),
         ({"learning_rate": "tiny"}, "learning_rate is 'tiny': .*valid number"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0: .*greater than 0"),
-        ({"weight_decay": float("inf")}, "weight_decay is '.inf': .*valid number"),
+        (
+            {"weight_decay": float("inf")},
+            "weight_decay is '.inf': .*valid number",
+        ),
         ({False: 3}, "False is no name of a parameter"),
         ({"num_epochs": "3"}, "num_epochs is '3': .*valid integer"),
         ({"num_epochs": 0}, "num_epochs is 0"),

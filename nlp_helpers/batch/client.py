@@ -10,6 +10,7 @@ from queue import Empty
 from typing import Any
 
 import nbformat
+import zmq
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -40,7 +41,12 @@ NOT_A_FAILURE = {"tags": ["raises-exception"]}  # nbclient goes on then
 
 
 class QuickClient(AsyncKernelClient):
-    """Talks to a kernel as soon as it answers."""
+    """Talks to a kernel as soon as it answers, and misses no output."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Let messages wait without limit; zmq drops them above 1,000."""
+        super().__init__(**kwargs)
+        self.context.setsockopt(zmq.RCVHWM, 0)
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Wait for an answer on both channels, shell and output.
