@@ -52,7 +52,7 @@ train-mlm: $(VENV)/.ready ## train the masked-language-model head, anew or from 
 	$(PY) -m nlp_helpers.pretraining collect
 	$(PY) -m nlp_helpers.pretraining train --start-from "$(START)"
 
-clean: ## remove all that runs and builds left behind (some of it: python -m nlp_helpers clean)
+clean: ## remove all that runs left behind, and build/ with its trainings (some: python -m nlp_helpers clean)
 	@[ ! -d outputs ] || find outputs -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
 	rm -rf build
 

@@ -122,16 +122,19 @@ def article(
 ) -> tuple[int, float]:
     """Train as the article does: eager, float32, everything padded to 512."""
     model = build_model(name, attn_implementation="eager").to(device).train()
+    tokenizer = models.load_tokenizer("minilm-l6")
     groups = training.parameter_groups(model, 0.01)
     optimizer = torch.optim.AdamW(groups, lr=2e-5, foreach=False, fused=False)
     number = max(BATCH, len(tokens) // ARTICLE_SHARE)
     started = time.perf_counter()
     for start in range(0, number, BATCH):
         rows = slice(start, start + BATCH)
-        texts = [*tokens.input_ids[rows], np.zeros(PADDED, int)]
-        batch = {
-            k: v[:-1].to(device) for k, v in encoding.pad(texts, 0).items()
-        }
+        batch = tokenizer.pad(
+            {"input_ids": tokens.input_ids[rows]},
+            padding="max_length",
+            max_length=PADDED,
+            return_tensors="pt",
+        ).to(device)
         labels = torch.from_numpy(tokens.labels[rows]).to(device)
         loss = model(**batch, labels=labels).loss
         loss.backward()
@@ -369,9 +372,11 @@ def train_article(
         optimizer, int(settings.warmup_ratio * steps), steps
     )
     weights = training.class_weights(tokens.labels, settings.class_weight)
+    tokenizer = models.load_tokenizer(settings.model_name)
     for rows in article_batches(tokens, settings):
-        batch = encoding.pad([tokens.input_ids[row] for row in rows], 0)
-        logits = model(**{k: v.to(place) for k, v in batch.items()}).logits
+        batch = {"input_ids": [tokens.input_ids[row] for row in rows]}
+        padded = tokenizer.pad(batch, return_tensors="pt").to(place)
+        logits = model(**padded).logits
         labels = torch.from_numpy(tokens.labels[rows]).to(place)
         torch.nn.functional.cross_entropy(
             logits, labels, weight=weights.to(place)

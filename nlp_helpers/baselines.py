@@ -13,7 +13,7 @@ from sklearn.preprocessing import Normalizer
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from nlp_helpers import models, session, unpadded
-from nlp_helpers.encoding import TokenSet, pad
+from nlp_helpers.encoding import TokenSet
 from nlp_helpers.errors import UserError
 from nlp_helpers.reviews import LABEL2ID
 
@@ -82,9 +82,10 @@ def predict_frozen(
     The encoder stays as it is. A text is the mean of the hidden states of
     its tokens, of length 1, which is how MiniLM's sentence vectors are made.
     """
-    vectors = [
-        sentence_vectors(model_name, tokens, device) for tokens in (train, new)
-    ]
+    loaded = models.load(
+        model_name, transformers.BertModel, device, add_pooling_layer=False
+    )
+    vectors = [sentence_vectors(*loaded, tokens) for tokens in (train, new)]
     model = make_pipeline(
         Normalizer(),
         LogisticRegression(class_weight="balanced", max_iter=1000),
@@ -95,22 +96,21 @@ def predict_frozen(
 
 @torch.no_grad()
 def sentence_vectors(
-    model_name: str, tokens: TokenSet, device: torch.device | str = "cpu"
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    model: transformers.BertModel,
+    tokens: TokenSet,
 ) -> np.ndarray:
     """Return the mean hidden state of each of N texts, (N, H)."""
-    tokenizer, model = models.load(
-        model_name, transformers.BertModel, device, add_pooling_layer=False
-    )
     lengths = np.array([len(ids) for ids in tokens.input_ids])
     order = np.argsort(lengths, kind="stable")  # so that little is padded
     vectors = np.empty((len(tokens), model.config.hidden_size), np.float32)
     for cut in unpadded.passes(lengths[order], MOST_TOKENS):
         rows = order[cut]
-        batch = pad(
-            [tokens.input_ids[row] for row in rows], tokenizer.pad_token_id
-        )
-        batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        with session.autocast(torch.device(device)):
+        batch = tokenizer.pad(
+            {"input_ids": [tokens.input_ids[row] for row in rows]},
+            return_tensors="pt",
+        ).to(model.device)
+        with session.autocast(model.device):
             hidden = model(**batch).last_hidden_state.float()
         mask = batch["attention_mask"][..., None]
         means = (hidden * mask).sum(dim=1) / mask.sum(dim=1)

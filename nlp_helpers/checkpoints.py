@@ -7,7 +7,6 @@ under a hidden name and renamed once: it is there whole, or not at all.
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -65,12 +64,9 @@ def save(
         tensors[f"{name}:value"] = parameter.detach()
         for moment in MOMENTS:
             tensors[f"{name}:{moment}"] = optimizer.state[parameter][moment]
-    with files.writing(folder / f"step-{step:08d}"):
-        folder.mkdir(parents=True, exist_ok=True)
-        for half_written in folder.glob(".step-*"):
-            shutil.rmtree(half_written)  # by a process that was killed
-        staging = folder / f".step-{step:08d}"
-        staging.mkdir()
+    for half_written in folder.glob(".step-*"):
+        shutil.rmtree(half_written)  # by a process that was killed
+    with files.staged_folder(folder / f"step-{step:08d}") as staging:
         save_file(tensors, staging / "tensors.safetensors")
         content = {
             "step": step,
@@ -78,9 +74,15 @@ def save(
             **state,
         }
         files.write_json(staging / "state.json", content)
-        staging.rename(folder / f"step-{step:08d}")
-        for older in sorted(folder.glob("step-*"))[:-1]:
-            shutil.rmtree(older)
+    for older in sorted(folder.glob("step-*"))[:-1]:
+        shutil.rmtree(older)
+
+
+def trained_parameters(
+    model: torch.nn.Module,
+) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that are not frozen, by name."""
+    return {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
 def restore(
@@ -170,7 +172,7 @@ def check_space(folder: Path, model: torch.nn.Module) -> None:
         UserError: there is less.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = trained_parameters(model).values()
     needed = CHECKPOINTS * (1 + len(MOMENTS)) * _size(trained)
     needed += MODELS * _size(model.parameters())
     present = sum(
@@ -197,8 +199,7 @@ def _read_state(checkpoint: Path) -> dict[str, Any]:
         UserError: it is missing, or no state.
     """
     try:
-        text = (checkpoint / "state.json").read_text(encoding="utf-8")
-        state = json.loads(text)
+        state = files.read_json(checkpoint / "state.json")
         if {"step", "sha256", "made_with"} <= state.keys():
             return state
     except (OSError, ValueError, AttributeError) as error:

@@ -15,6 +15,7 @@ from nlp_helpers.encoding import encode
 from nlp_helpers.errors import UserError
 
 TEXTS_AT_ONCE = 256  # answered together, so that memory stays flat
+MAX_LENGTH = 512  # tokens; what a text has beyond them is not read
 
 
 def load(
@@ -58,16 +59,13 @@ def classify(
     texts: Iterable[str],
     tokenizer: PreTrainedTokenizerBase,
     model: unpadded.UnpaddedClassifier,
-    max_length: int = 512,
 ) -> Iterator[dict[str, Any]]:
     """Label texts as they come.
 
     Args:
         texts: read only as far as answers are asked for, and a little more.
         tokenizer: the classifier's own.
-        model: see `load`.
-        max_length: what a text has beyond so many tokens, or beyond the
-            positions of the model, is not read.
+        model: see `load`; it reads no more of a text than it has positions.
 
     Yields:
         For each text, in order: `text`, `label`, and the probability of
@@ -76,7 +74,7 @@ def classify(
     config = model.model.config
     # By their numbers: a config.json may list them in any order.
     names = [config.id2label[number] for number in range(config.num_labels)]
-    longest = min(max_length, config.max_position_embeddings)
+    longest = min(MAX_LENGTH, config.max_position_embeddings)
     remaining = iter(texts)
     while some := list(islice(remaining, TEXTS_AT_ONCE)):
         input_ids = encode(some, tokenizer, longest)

@@ -30,9 +30,12 @@ def download(urls: Sequence[str], target: Path, rows: int = 0) -> Path:
         rows: lines the gzipped file must have; 0 takes any number.
 
     Raises:
-        UserError: no mirror answers, or the file is not the expected one.
+        UserError: no mirror answers, the file is not the expected one, or the
+            disk is full or cannot be written.
     """
-    with files.lock(target):
+    if target.exists():  # in a folder that only its owner can write, perhaps
+        return _download(urls, target, rows)
+    with files.writing(target), files.lock(target):
         return _download(urls, target, rows)
 
 
@@ -88,21 +91,21 @@ def _fetch(url: str, partial: Path) -> Path:
     goes to a file beside it: it may be the page of a proxy.
     """
     have = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
     with requests.get(
         url, headers=headers, stream=True, timeout=TIMEOUT
     ) as answer:
-        if (
-            answer.status_code
-            == requests.codes.requested_range_not_satisfiable
-        ):
+        status = answer.status_code
+        if have and status == requests.codes.requested_range_not_satisfiable:
             size = answer.headers.get("Content-Range", "").rpartition("/")[2]
             if size == str(have):
                 return partial  # it was complete
             partial.unlink()  # longer than the file: of something else
             return _fetch(url, partial)
         answer.raise_for_status()
-        resumed = answer.status_code == requests.codes.partial_content
+        resumed = status == requests.codes.partial_content
         if have and not resumed:
             have, partial = 0, _whole(partial)
         length = answer.headers.get("Content-Length")

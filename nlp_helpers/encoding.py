@@ -1,4 +1,4 @@
-"""Tokenise, store ragged token shards, load them, pad a batch.
+"""Tokenise, store ragged token shards, load them.
 
 A shard is a Parquet file with the columns `input_ids` (a list of unsigned
 integers, as long as the text is) and `label`. Nothing is padded on disk.
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from nlp_helpers import files, models, session, tokenising
@@ -81,7 +80,8 @@ def write_shards(
         and `lengths`, how many texts of it have 0, 1, 2, ... tokens.
 
     Raises:
-        UserError: a back end or an engine is unknown or cannot be used.
+        UserError: a back end or an engine is unknown or cannot be used, or
+            the disk is full or cannot be written.
     """
     tokenizer = models.load_tokenizer(tokenizer_name)
     sources = sorted(splits.glob("*.parquet"))
@@ -91,7 +91,7 @@ def write_shards(
         "max_length": max_length,
         "sha256": {path.name: files.sha256(path) for path in sources},
     }
-    with files.lock(target):
+    with files.writing(target), files.lock(target):
         done = _finished(target, description)
         return done or _make_shards(
             sources,
@@ -168,7 +168,7 @@ def _finished(
     path = target / "shards.json"
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = files.read_json(path)
     same = all(found.get(key) == value for key, value in description.items())
     if not same or _rows(target, found["rows"]) != found["rows"]:
         return None
@@ -210,7 +210,7 @@ def read_shards(folder: Path, split: str, tokenizer_name: str) -> TokenSet:
             f"no token shards in {folder}; run notebook 04 first, for example"
             " `python -m nlp_helpers run 04`"
         )
-    description = json.loads(description_file.read_text(encoding="utf-8"))
+    description = files.read_json(description_file)
     if description["tokenizer"] != tokenizer_name:
         raise UserError(
             f"{folder} was made with the tokenizer of"
@@ -233,24 +233,17 @@ def read_shards(folder: Path, split: str, tokenizer_name: str) -> TokenSet:
             " run notebook 04 again"
         )
     table = pa.concat_tables(tables)
-    column = table.column("input_ids").combine_chunks()
-    offsets = column.offsets.to_numpy()
-    values = column.values.to_numpy()
+    # Not combined: Arrow counts the tokens of one list array in 31 bits.
+    chunks = table.column("input_ids").chunks
     return TokenSet(
-        input_ids=np.split(values, offsets[1:-1]),
+        input_ids=[ids for chunk in chunks for ids in _split(chunk)],
         labels=table.column("label").to_numpy().astype(np.int64),
     )
 
 
-def pad(
-    sequences: Sequence[Sequence[int]], pad_token_id: int
-) -> dict[str, torch.Tensor]:
-    """Pad to the longest: `input_ids` and `attention_mask`, both (B, T)."""
-    width = max(len(sequence) for sequence in sequences)
-    input_ids = torch.full((len(sequences), width), pad_token_id)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, sequence in enumerate(sequences):
-        ids = torch.as_tensor(np.asarray(sequence, dtype=np.int64))
-        input_ids[row, : len(ids)] = ids
-        attention_mask[row, : len(ids)] = 1
-    return {"input_ids": input_ids, "attention_mask": attention_mask}
+def _split(lists: pa.ListArray) -> list[np.ndarray]:
+    """Return each list as an array."""
+    if not len(lists):
+        return []
+    ends = lists.offsets.to_numpy() - lists.offsets[0].as_py()
+    return np.split(lists.flatten().to_numpy(), ends[1:-1])

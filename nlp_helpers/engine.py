@@ -25,8 +25,10 @@ NO_CLUSTER = (
     " `ray start --head`, set RAY_ADDRESS, or set engine to local"
 )
 MOST_ATTEMPTS = 5  # of the tasks that a killed worker left undone
-# Several workers share the cores, so each keeps to one.
+# Several workers share the cores, so each keeps to one: the tokenizers, torch,
+# and by `processors` DuckDB.
 ONE_THREAD = {
+    "LOKY_MAX_CPU_COUNT": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "RAYON_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -136,13 +138,13 @@ def _run_on_ray(
             raise UserError(NO_CLUSTER.format("")) from error
     wanted = {"num_cpus": 1, **resources}
     _warn_of_waiting(ray.nodes(), wanted)
-    variables = dict(ONE_THREAD)
+    variables = dict(ONE_THREAD) if wanted["num_cpus"] == 1 else {}
     if not wanted.get("num_gpus"):
         # Else Ray hides no GPU, and all tasks of a machine take its first.
         variables["CUDA_VISIBLE_DEVICES"] = ""
     # A task whose worker is killed is given to another.
     remote = ray.remote(
-        max_retries=MOST_ATTEMPTS,
+        max_retries=MOST_ATTEMPTS - 1,
         runtime_env={"env_vars": variables},
         **wanted,
     )(function)

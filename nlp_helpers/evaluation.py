@@ -16,6 +16,7 @@ from nlp_helpers.errors import UserError
 from nlp_helpers.reviews import ID2LABEL, LABEL2ID
 
 RESAMPLES = 10_000  # of the bootstrap
+SEED = 0  # of its draws
 _CLEAR = [LABEL2ID["positive"], LABEL2ID["negative"]]
 
 
@@ -111,7 +112,6 @@ def bootstrap(
     predictions: np.ndarray,
     rival: np.ndarray | None = None,
     groups: Sequence[str] | None = None,
-    seed: int = 0,
 ) -> tuple[float, float]:
     """Return the 95 % interval of macro-F1, or of the gain over a rival.
 
@@ -133,7 +133,6 @@ def bootstrap(
         rival: predictions of another model for the same texts, (N,).
         groups: what each text belongs to, for example its review, (N,); a
             text without a name stands alone, as all do if there are none.
-        seed: of the draws.
     """
     size = len(ID2LABEL)
     other = predictions if rival is None else rival
@@ -143,7 +142,7 @@ def bootstrap(
     kinds, sizes = np.unique(
         cells.reshape(len(cells), -1), axis=0, return_counts=True
     )
-    draws = np.random.default_rng(seed).multinomial(
+    draws = np.random.default_rng(SEED).multinomial(
         len(cells), sizes / len(cells), RESAMPLES
     )
     draws = (draws @ kinds).reshape(-1, size, size, size)

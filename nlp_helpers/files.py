@@ -49,6 +49,19 @@ def lock(target: Path) -> FileLock:
     return FileLock(target.with_name(f".{target.name}.lock"))
 
 
+@contextmanager
+def making(target: Path) -> Iterator[Path]:
+    """Give an empty folder as `staged_folder` does, under the lock of it.
+
+    So nobody takes it for what a killed process left.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    with writing(target), lock(target), staged_folder(target) as staging:
+        yield staging
+
+
 def make_once(target: Path, make: Callable[[Path], None]) -> Path:
     """Have `make` fill the folder `target`, unless it is there already.
 
@@ -83,7 +96,7 @@ def alone(folder: Path) -> Iterator[None]:
     except Timeout as error:
         raise UserError(
             f"{folder} is being written by another process; wait for it, or"
-            " stop it"
+            f" stop it; if there is none, remove {lock.lock_file}"
         ) from error
     try:
         yield
@@ -182,7 +195,7 @@ def copy_folder(source: Path, target: Path) -> None:
     Raises:
         UserError: the disk is full or cannot be written.
     """
-    with staged_folder(target) as staging:
+    with making(target) as staging:
         try:
             shutil.copytree(source, staging, dirs_exist_ok=True)
         except shutil.Error as error:

@@ -6,10 +6,16 @@ Apart from `models`, so that a program can ask without importing torch.
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
-HERE = Path(__file__).parent
+from nlp_helpers import catalogues
+
+CATALOGUE = Path(__file__).with_name("models.yaml")
+NEEDED = {  # fields, by source
+    "package": ("distribution", "package", "sha256"),
+    "hub": ("repository", "revision"),
+    "adapters": ("base", "subfolder", "sha256"),
+}
 
 
 class ModelEntry(BaseModel):
@@ -28,13 +34,17 @@ class ModelEntry(BaseModel):
     repository: str | None = None
     revision: str | None = None
 
+    @model_validator(mode="after")
+    def _is_complete(self) -> "ModelEntry":
+        for name in NEEDED[self.source]:
+            if not getattr(self, name):
+                raise ValueError(f"source {self.source} needs {name}")
+        return self
+
 
 def registry() -> dict[str, ModelEntry]:
     """Read models.yaml."""
-    entries = yaml.safe_load(
-        (HERE / "models.yaml").read_text(encoding="utf-8")
-    )
-    return {name: ModelEntry(**entry) for name, entry in entries.items()}
+    return catalogues.read(CATALOGUE, ModelEntry)
 
 
 def origin(name: str) -> str:

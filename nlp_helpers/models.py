@@ -30,17 +30,27 @@ VOCABULARY_FILES = (
     "vocab.txt",
     "vocab.json",
     "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
     "tokenizer.model",
 )
 HUB_TIMEOUT = 10  # seconds
 LONGEST_CAUSE = 120  # characters of a library's own message
 ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_FILES = (
-    "adapter_model.safetensors",
-    "output_bias.safetensors",
-    ADAPTER_CONFIG,
-)
+ADAPTERS = "adapter_model.safetensors"
+OUTPUT_BIAS = "output_bias.safetensors"
+ADAPTER_FILES = (ADAPTERS, OUTPUT_BIAS, ADAPTER_CONFIG)
 BASE_FIELD = "base_model_name_or_path"
+# What the libraries raise at a damaged file; a JSON file without an entry, or
+# of another shape, is a KeyError or a TypeError.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    SafetensorError,
+    KeyError,
+    TypeError,
+)
 HERE = Path(__file__).parent
 
 
@@ -56,7 +66,7 @@ def fetch(name: str) -> Path:
         folder = paths.resolve(name)
         if (folder / "config.json").is_file():
             return folder
-        if (folder / ADAPTER_FILES[0]).is_file():
+        if (folder / ADAPTERS).is_file():
             return _merge_adapters(folder, folder.name)
         close = difflib.get_close_matches(name, entries, n=1)
         hint = f"did you mean {close[0]}?" if close else "known:"
@@ -159,6 +169,8 @@ def _check_task(name: str, folder: Path, model_class: type) -> None:
             f"is of type {config.model_type}, which {model_class.__name__}"
             " does not open"
         )
+        if config_class := getattr(model_class, "config_class", None):
+            problem += f" (it opens {config_class.model_type})"
     elif (
         model_class is transformers.AutoModelForCausalLM
         and type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
@@ -181,26 +193,48 @@ def _opens(model_class: type, config: transformers.PreTrainedConfig) -> bool:
 
 
 def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
-    """Load the tokenizer of a model alone."""
-    return _open_tokenizer(fetch(name))
+    """Load the tokenizer of a model alone.
+
+    Raises:
+        UserError: see `fetch`; or it is none of the tokenizers library, which
+            the processes that tokenise reviews need.
+    """
+    tokenizer = _open_tokenizer(fetch(name))
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"the tokenizer of {name} is written in Python; choose a model"
+            " with a tokenizer.json"
+        )
+    return tokenizer
 
 
 def _open_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:
     """Open the tokenizer files of a model folder.
 
     Raises:
-        UserError: there are none. transformers would make an empty tokenizer
-            up, to which every word is unknown.
+        UserError: there are none for this model (transformers would make an
+            empty tokenizer up, to which every word is unknown), or they cannot
+            be opened.
     """
+    missing = UserError(
+        f"{folder} has no tokenizer; copy the tokenizer files of its model"
+        f" there (one of {', '.join(VOCABULARY_FILES)})"
+    )
     if not any((folder / name).is_file() for name in VOCABULARY_FILES):
+        raise missing
+    try:
+        with _opening(folder):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True
+            )
+    except ImportError as error:
+        cause = " ".join(str(error).split())[:LONGEST_CAUSE]
         raise UserError(
-            f"{folder} has no tokenizer; copy the tokenizer files of its model"
-            f" there (one of {', '.join(VOCABULARY_FILES)})"
-        )
-    with _opening(folder):
-        return transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True
-        )
+            f"the tokenizer in {folder} needs another package: {cause}"
+        ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise missing  # a file of another kind of tokenizer
+    return tokenizer
 
 
 @contextmanager
@@ -212,7 +246,7 @@ def _opening(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         cause = " ".join(str(error).split())[:LONGEST_CAUSE]
         raise UserError(
             f"{folder} cannot be opened ({type(error).__name__}: {cause});"
@@ -344,7 +378,7 @@ def _merge(source: Path, base: Path, target: Path) -> None:
             # peft asks transformers for an attribute that has a new name.
             warnings.simplefilter("ignore", FutureWarning)
             model = PeftModel.from_pretrained(model, source).merge_and_unload()
-            bias = load_file(source / "output_bias.safetensors")["bias"]
+            bias = load_file(source / OUTPUT_BIAS)["bias"]
     except ImportError as error:
         # peft asks for every quantising library that it finds, torchao first.
         raise UserError(

@@ -8,6 +8,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from nlp_helpers.errors import UserError
 from nlp_helpers.predictions import top_k_table
 
+CHOICES = 5  # shown of each step
+
 
 def check_length(
     input_ids: torch.Tensor, num_steps: int, model: PreTrainedModel
@@ -18,8 +20,10 @@ def check_length(
         UserError: names the tokens, the steps, and the model's limit.
     """
     num_tokens = input_ids.shape[1]
-    limit = model.config.max_position_embeddings
-    if num_tokens + num_steps > limit:
+    # A model with relative positions, or with none, has no limit.
+    config = model.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit and num_tokens + num_steps > limit:
         raise UserError(
             f"the prompt has {num_tokens} tokens, num_steps {num_steps} more,"
             f" and the model reads {limit}; shorten one of them"
@@ -48,7 +52,6 @@ def decode_greedily(
     tokenizer: PreTrainedTokenizerBase,
     input_ids: torch.Tensor,
     num_steps: int,
-    top_k: int = 5,
 ) -> tuple[torch.Tensor, pd.DataFrame]:
     """Append the most probable token, `num_steps` times.
 
@@ -56,13 +59,13 @@ def decode_greedily(
 
     Returns:
         The prompt with its continuation, shape (1, T + steps), and a table
-        with one row a step: the text so far and the `top_k` best tokens with
+        with one row a step: the text so far and the CHOICES best tokens with
         their probabilities in per cent.
     """
     rows = []
     for step in range(1, num_steps + 1):
         logits = next_token_logits(model, input_ids)
-        best = top_k_table(logits, tokenizer, top_k)
+        best = top_k_table(logits, tokenizer, CHOICES)
         row = {"step": step, "text so far": tokenizer.decode(input_ids[0])}
         for rank, token, probability in zip(
             best.index, best["token"], best["probability"], strict=True

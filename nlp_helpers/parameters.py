@@ -28,6 +28,7 @@ TYPES = {
     "integer": "whole number",
     "number": "number",
     "array": "list",
+    "boolean": "true or false",
 }
 BOUNDS = {
     "minimum": ">=",
@@ -37,6 +38,8 @@ BOUNDS = {
 }
 HIGHEST_SEED = 10**9  # NumPy takes less than 2**32
 SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|credential", re.I)
+# A text with a digit, unlike the tokens of a language model.
+SECRET = re.compile(r"(?=.*\d)\S{8,}")
 Count = Annotated[int, Field(ge=1)]
 TopK = Annotated[int, Field(ge=1, le=1000)]  # every vocabulary has more
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -169,7 +172,9 @@ class BertFineTuning(Common):
     batch_size: Count = Field(description="reviews of one optimizer step")
     learning_rate: float = Field(gt=0, lt=1, description="highest of the run")
     warmup_ratio: float = Field(ge=0, le=1, description="share of the steps")
-    weight_decay: float = Field(ge=0, description="but not on biases")
+    weight_decay: float = Field(
+        ge=0, description="not on biases and LayerNorm"
+    )
     class_weight: Literal["none", "balanced"] = Field(
         description="balanced lets small classes count as much as large ones"
     )
@@ -202,14 +207,18 @@ def check(notebook: str, namespace: Mapping[str, Any]) -> None:
 
     Raises:
         UserError: a value has the wrong type or lies outside its range, or
-            a text's name says that it is a secret.
+            a text is called and looks like a secret.
     """
     fields = SCHEMAS[notebook].model_fields
     values = {
         name: value
         for name, value in namespace.items()
         if name in fields
-        or (isinstance(value, str) and SECRET_NAME.search(name))
+        or (
+            SECRET_NAME.search(name)
+            and isinstance(value, str)
+            and SECRET.fullmatch(value)
+        )
     }
     validate(notebook, values, f"parameters of {notebook}")
 

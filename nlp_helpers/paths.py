@@ -32,15 +32,20 @@ def project_root() -> Path:
     return here
 
 
+def outputs() -> Path:
+    """Return the folder of all runs and of the reference."""
+    return project_root() / "outputs"
+
+
 def resolve(path: str | Path) -> Path:
     """Return `path` as an absolute path, relative ones below the root.
 
     Raises:
         UserError: a relative path leads out of the project root.
     """
-    root = project_root()
+    root, path = project_root(), Path(path).expanduser()
     full = (root / path).resolve()
-    if not Path(path).is_absolute() and not full.is_relative_to(root):
+    if not path.is_absolute() and not full.is_relative_to(root):
         raise UserError(
             f"{path} leads out of the project folder {root}; give a path below"
             " it, or an absolute path"
@@ -67,10 +72,13 @@ def cache_folder() -> Path:
 
 def reinstall(distribution: str) -> str:
     """Return the remedy for a package with damaged files."""
-    version = importlib.metadata.version(distribution)
+    try:
+        pin = f"{distribution}=={importlib.metadata.version(distribution)}"
+    except importlib.metadata.PackageNotFoundError:
+        pin = distribution
     return (
         f"install the package again: `{sys.executable} -m pip install"
-        f" --force-reinstall --no-deps {distribution}=={version}`"
+        f" --force-reinstall --no-deps {pin}`"
     )
 
 

@@ -111,7 +111,7 @@ def length_histogram(
     axis.hist(lengths, bins=edges, color=BLUE)
     median = float(np.median(lengths))
     axis.axvline(median, color=ORANGE, label=f"median {median:.0f}")
-    if max(lengths) >= max_length:
+    if last >= max_length:
         axis.axvline(max_length, color=GREY, ls="--", label="max_length")
     axis.set(xlabel="tokens, [CLS] and [SEP] included", ylabel="rows")
     axis.legend(frameon=False)

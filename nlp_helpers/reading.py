@@ -32,6 +32,7 @@ from nlp_helpers.review_records import (
     IDENTIFIERS,
     LONGEST_RECORD,
     NAMES,
+    NOT_UTF8,
     detect_form,
     is_gzipped,
     is_whole,
@@ -90,8 +91,15 @@ class Report:
     rejects: list[dict[str, Any]] = field(default_factory=list)
 
     def check(self, max_bad_share: float) -> None:
-        """Raise a UserError if too many records were dropped."""
+        """Raise a UserError if too many records were dropped or garbled."""
         assert self.rows == self.kept + sum(self.dropped.values())
+        garbled = self.repaired[NOT_UTF8]
+        if garbled > max_bad_share * self.rows:
+            raise UserError(
+                f"{self.path}: {garbled} of {self.rows} records are not UTF-8,"
+                f" more than max_bad_share {max_bad_share:.1%} allows; `iconv"
+                " -f latin1 -t utf-8` converts a Western European file"
+            )
         bad = sum(self.dropped.values())
         if bad <= max_bad_share * self.rows:
             return
@@ -104,8 +112,15 @@ class Report:
             f"{self.path}: {bad} of {self.rows} records"
             f" ({bad / self.rows:.1%}) cannot be used ({reasons}), more than"
             f" max_bad_share {max_bad_share:.1%} allows; {first}; see"
-            " rejects.jsonl, mend the file, or raise max_bad_share"
+            f" rejects.jsonl, {self._remedy()}"
         )
+
+    def _remedy(self) -> str:
+        """Say what to do about dropped records."""
+        if self.kept:
+            return "mend the file, or raise max_bad_share"
+        text, rating = (" or ".join(NAMES[n]) for n in ("text", "overall"))
+        return f"and name the text {text}, the rating {rating}"
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -382,7 +397,7 @@ def read(
         UserError: a file is missing, no file of reviews, or too bad.
     """
     given = [(c, path) for c, group in review_files.items() for path in group]
-    with files.staged_folder(folder) as staging:
+    with files.making(folder) as staging:
         tasks = [
             (path, category, staging / f"{number:05d}.parquet")
             for number, (category, path) in enumerate(given)

@@ -37,6 +37,7 @@ LONGEST_RECORD = 16 << 20  # bytes; nobody wrote a review of 16 MB
 TRUNCATED = "truncated file"
 TOO_LONG = "longer than 16 MB"
 SHOWN_BYTES = 2000  # of the first record
+NOT_UTF8 = "invalid UTF-8"  # a repair that loses letters
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -51,7 +52,7 @@ def detect_form(path: Path) -> str:
         raise UserError(f"{path}: there is no such file of reviews")
     with open_binary(path) as stream:
         start = _read_some(stream, PROBED_BYTES)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if _is_utf16(start):
         raise UserError(
             f"{path} is written in UTF-16; reviews are read as UTF-8, which"
             " `iconv -f UTF-16 -t UTF-8` makes of it"
@@ -71,8 +72,18 @@ def detect_form(path: Path) -> str:
         return "JSON lines"  # damaged at the start; the counts will show it
     raise UserError(
         f"{path} is no file of reviews: it begins with {start[:40]!r}; JSON"
-        " lines, a JSON array or Python literals are read, plain or gzipped"
+        " lines, a JSON array or Python literals are read, plain or gzipped."
+        " pandas makes JSON lines of a table: `read_csv(...)"
+        ".to_json(..., orient='records', lines=True)`"
     )
+
+
+def _is_utf16(start: bytes) -> bool:
+    """Tell UTF-16 by its mark, or by the empty half of most characters."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return True
+    fewer, more = sorted((start[::2].count(0), start[1::2].count(0)))
+    return more > len(start) / 16 and fewer < more / 10
 
 
 def is_gzipped(path: Path) -> bool:
@@ -149,10 +160,11 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
 def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
     """Yield the objects of a JSON array, whatever its layout."""
     decoder = json.JSONDecoder(strict=False)
-    utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+    # Bytes that are no UTF-8 come out again as they were.
+    utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     text, place, line, more = "", 0, 1, True
     while True:
-        skipped = re.compile(r"[\s,\[\ufeff]*").match(text, place)
+        skipped = re.compile(r"[\s,\[\]\ufeff]*").match(text, place)
         line += text.count("\n", place, skipped.end())
         place = skipped.end()
         try:
@@ -169,12 +181,14 @@ def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
                 more = bool(piece)
                 text += utf8.decode(piece, final=not more)
                 continue
-            if text[place:].strip(" \r\n\t]") == "":
+            if place == len(text):
                 return
             # Damaged: go on where the next object begins.
-            following = re.compile(r"\}\s*,\s*(?=\{)").search(text, place)
+            following = re.compile(r"\}\s*[,\]\n][\s,\[\]]*(?=\{)").search(
+                text, place
+            )
             end = following.end() if following else len(text)
-        yield line, text[place:end].encode("utf-8", "surrogatepass")
+        yield line, text[place:end].encode("utf-8", "surrogateescape")
         line += text.count("\n", place, end)
         place = end
 
@@ -236,12 +250,13 @@ def _as_object(content: bytes) -> tuple[dict[str, Any] | None, str]:
     if found is not None:
         return found, ""
     mended = content.replace(b"\0", b"").strip().removesuffix(b",")
-    mended = mended.decode("utf-8", "replace").encode()
-    found = _as_json(mended)
+    readable = mended.decode("utf-8", "replace").encode()
+    lost = NOT_UTF8 if readable != mended else ""
+    found = _as_json(readable)
     if found is not None:
-        return found, "NUL, invalid UTF-8 or a comma at the end"
-    found = _as_literal(mended)
-    return found, "" if found is None else "Python literal"
+        return found, lost or "NUL or a comma at the end"
+    found = _as_literal(readable)
+    return found, "" if found is None else lost or "Python literal"
 
 
 def _as_json(content: bytes) -> dict[str, Any] | None:

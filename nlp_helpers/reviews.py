@@ -10,15 +10,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
-from nlp_helpers import downloads, files, paths
+from nlp_helpers import catalogues, downloads, files, paths
 from nlp_helpers.errors import UserError
 
 ID2LABEL = {0: "neutral", 1: "positive", 2: "negative"}
 LABEL2ID = {label: index for index, label in ID2LABEL.items()}
-HERE = Path(__file__).parent
+CATALOGUE = Path(__file__).with_name("reviews.yaml")
 
 
 class ReviewSource(BaseModel):
@@ -38,9 +37,7 @@ class ReviewSource(BaseModel):
 
 def registry() -> dict[str, ReviewSource]:
     """Read reviews.yaml."""
-    text = (HERE / "reviews.yaml").read_text(encoding="utf-8")
-    entries = yaml.safe_load(text)
-    return {name: ReviewSource(**entry) for name, entry in entries.items()}
+    return catalogues.read(CATALOGUE, ReviewSource)
 
 
 def fetch(source: str, categories: list[str]) -> dict[str, list[Path]]:

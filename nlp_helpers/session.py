@@ -26,12 +26,16 @@ class Session:
 
     seed: int
     device: torch.device
-    dtype: torch.dtype
+    dtype: torch.dtype  # of weights and results
+    training_dtype: torch.dtype  # of the matrix products of a training
 
     def __str__(self) -> str:
         """Return one line that names all a reader needs to compare runs."""
+        dtype = str(self.dtype)
+        if self.training_dtype != self.dtype:
+            dtype += f" (training: {self.training_dtype})"
         return (
-            f"seed {self.seed} | {self.device}, {self.dtype} | Python"
+            f"seed {self.seed} | {self.device}, {dtype} | Python"
             f" {platform.python_version()}, torch {torch.__version__},"
             f" transformers {transformers.__version__}"
         )
@@ -54,12 +58,13 @@ def start(seed: int, device: str = "auto") -> Session:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    session = Session(seed, choose_device(device), torch.float32)
+    place = choose_device(device)
+    session = Session(seed, place, torch.float32, precision(place))
     print(session)
     return session
 
 
-def choose_device(device: str = "auto") -> torch.device:
+def choose_device(device: str) -> torch.device:
     """Return the device that `cpu`, `cuda` or `auto` means here.
 
     Raises:

@@ -81,7 +81,7 @@ def split(
             f"group_by is {group_by!r}; it can be {', '.join(GROUPS)}"
         )
     paths = sorted(parts.glob("*.parquet"))
-    with files.staged_folder(target) as staging:
+    with files.making(target) as staging:
         connection = reading.connect()
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         temporary = str(staging / "temporary").replace("'", "''")

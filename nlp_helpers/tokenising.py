@@ -7,7 +7,7 @@ is trusted only after it has given the same ids on a sample.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -27,7 +27,9 @@ Ragged = tuple[np.ndarray, np.ndarray]  # all ids in a row; length of each text
 
 
 @lru_cache(maxsize=4)
-def open_backend(backend: str, tokenizer_file: str, max_length: int):
+def open_backend(
+    backend: str, tokenizer_file: str, max_length: int
+) -> Callable[[Sequence[str]], Ragged]:
     """Open a back end: a function from texts to (ids, lengths).
 
     Raises:

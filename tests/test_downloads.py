@@ -28,7 +28,10 @@ class Mirror(BaseHTTPRequestHandler):
             self.send_response(200)
             self.end_headers()
             return self.wfile.write(b"<html>Please sign in</html>")
-        start = int(self.headers["Range"].removeprefix("bytes=")[:-1])
+        if self.path.startswith("/refusing"):
+            return self.send_error(416)
+        asked = self.headers.get("Range", "bytes=0-")
+        start = int(asked.removeprefix("bytes=")[:-1])
         if start >= len(server.content):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(server.content)}")
@@ -64,14 +67,31 @@ CLOSED = "http://127.0.0.1:9/reviews.json.gz"
 
 def test_the_first_mirror_that_has_the_file_gives_it(mirror, tmp_path):
     target = tmp_path / "deep" / "reviews.json.gz"
-    urls = [CLOSED, mirror.missing, mirror.url]
+    refusing = mirror.url.replace("/reviews", "/refusing")
+    urls = [CLOSED, mirror.missing, refusing, mirror.url]
     assert downloads.download(urls, target, rows=5000) == target
     assert target.read_bytes() == CONTENT
     record = target.with_name("reviews.json.gz.sha256").read_text().strip()
     assert record == hashlib.sha256(CONTENT).hexdigest()
     assert not target.with_name("reviews.json.gz.part").exists()
     downloads.download([CLOSED], target)  # there already: nothing is asked
-    assert len(mirror.asked) == 2
+    assert len(mirror.asked) == 3
+
+
+def test_what_is_there_can_be_read_where_nothing_can_be_written(
+    mirror, tmp_path, monkeypatch
+):
+    target = tmp_path / "reviews.json.gz"
+    downloads.download([mirror.url], target)
+
+    def refuse(_):
+        raise PermissionError(13, "Permission denied", str(target))
+
+    monkeypatch.setattr(downloads.files, "lock", refuse)
+    assert downloads.download([CLOSED], target) == target
+    target.unlink()
+    with pytest.raises(UserError, match="Permission denied"):
+        downloads.download([mirror.url], target)
 
 
 def test_no_mirror_is_one_line_with_every_cause(mirror, tmp_path):
@@ -97,7 +117,7 @@ def test_a_broken_download_goes_on_where_it_broke_off(
     mirror.ranges = ranges  # a server without ranges sends all of it again
     downloads.download([mirror.url], target, rows=5000)
     assert target.read_bytes() == CONTENT
-    assert mirror.asked == ["bytes=0-", f"bytes={size}-"]
+    assert mirror.asked == [None, f"bytes={size}-"]
 
 
 def test_two_downloads_at_once_are_one(mirror, tmp_path):

@@ -14,7 +14,6 @@ from nlp_helpers import (
     encoding,
     models,
     reading,
-    session,
     splitting,
     tokenising,
 )
@@ -274,18 +273,3 @@ def test_shards_of_another_tokenizer_are_refused(shards):
 def test_missing_shards_name_the_notebook_to_run(tmp_path):
     with pytest.raises(UserError, match="run notebook 04 first"):
         encoding.read_shards(tmp_path, "train", "minilm-l6")
-
-
-def test_padding_equals_the_tokenizers_and_the_articles(tokenizer):
-    session.start(1, "cpu")  # tells Keras to use torch
-    from keras.utils import pad_sequences
-
-    rows = encoding.encode(TEXTS, tokenizer, max_length=12)
-    ours = encoding.pad(rows, tokenizer.pad_token_id)
-    theirs = tokenizer.pad({"input_ids": rows}, return_tensors="pt")
-    assert ours["input_ids"].equal(theirs["input_ids"])
-    assert ours["attention_mask"].equal(theirs["attention_mask"])
-    keras = pad_sequences(rows, maxlen=12, padding="post", truncating="post")
-    assert np.array_equal(ours["input_ids"], keras)
-    mask = [[float(i > 0) for i in row] for row in keras]  # the article's
-    assert np.array_equal(ours["attention_mask"], mask)

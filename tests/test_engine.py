@@ -59,6 +59,11 @@ def test_a_worker_may_die_while_tasks_are_handed_out():
         list(engine.run(die, [(n,) for n in range(20_000)], num_workers=1))
 
 
+def test_workers_keep_to_one_processor():
+    [(_, found)] = engine.run(engine.processors, [()], num_workers=1)
+    assert found == 1
+
+
 def test_an_error_of_a_task_is_not_hidden():
     with pytest.raises(ValueError, match="task 1"):
         list(engine.run(fail, [(1,)], num_workers=1))

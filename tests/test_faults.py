@@ -290,6 +290,33 @@ def test_what_decides_the_figures_decides_whether_to_run(place, monkeypatch):
     assert len(keys) == 2
 
 
+def test_a_checkpoint_that_another_notebook_reads_is_an_input(tmp_path):
+    path = tmp_path / "checkpoint" / "model.safetensors"
+    path.parent.mkdir()
+    hashes = set()
+    for content in ("one training", "another"):
+        path.write_text(content)
+        hashes.add(record._hash_handed_on(tmp_path))
+    assert len(hashes) == 2
+
+
+def test_hidden_gpus_are_not_used(monkeypatch):
+    monkeypatch.setattr(record.shutil, "which", lambda name: f"/bin/{name}")
+    assert record.uses_gpu({"device": "auto"})
+    assert not record.uses_gpu({"device": "cpu"})
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert not record.uses_gpu({"device": "auto"})
+
+
+def test_a_notebook_without_a_stage_is_one_line(place):
+    known = stages.read()
+    [task] = tasks.plan("offline", ("01",))
+    del known[NAME]
+    with pytest.raises(UserError, match=f"stages.yaml has no entry {NAME}; a"):
+        stages.dependencies(known, {task.label: task})
+
+
 def test_reviews_behind_a_link_are_inputs(place):
     elsewhere = place / "disk" / "books"
     elsewhere.mkdir(parents=True)
@@ -596,6 +623,10 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     with files.lock(folder / "shards"):  # a notebook is at it
         command("clean")
         assert unfinished[0].exists()
+    with files.making(folder / "parts") as staging:
+        command("clean")
+        assert staging.exists()
+    shutil.rmtree(folder / "parts")
     command("clean")
     assert not any(work.exists() for work in unfinished)
     assert all((work / "work").exists() for work in going_on)

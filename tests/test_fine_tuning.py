@@ -25,6 +25,7 @@ from transformers import BertForSequenceClassification
 
 from nlp_helpers import checkpoints, encoding, files, models, session
 from nlp_helpers.errors import UserError
+from nlp_helpers.fine_tuning import __main__ as command_line
 from nlp_helpers.fine_tuning import batches, training
 
 WORDS = {0: "It came on a {}.", 1: "A wonderful {}!", 2: "This {} is awful."}
@@ -97,6 +98,8 @@ def test_an_epoch_has_every_text_once_and_follows_the_seed():
     assert list(map(len, batches.plan_epoch(33, 32, 1, 0))) == [17, 16]
     again = batches.plan_epoch(103, 8, seed=1, epoch=0)
     assert all(map(np.array_equal, epoch, again))
+    # Asked at every step: shuffled once.
+    assert batches.plan_epoch(103, 8, seed=1, epoch=0) is again
     for seed, number in ((2, 0), (1, 1)):
         other = batches.plan_epoch(103, 8, seed, number)
         assert not np.array_equal(other[0], epoch[0])
@@ -172,12 +175,17 @@ def test_the_best_model_is_that_of_the_lowest_loss(place, settings):
     training.train(place, output, wild, "cpu", 100)
     losses = [row["loss"] for row in history(output)["validations"]]
     assert losses[-1] > min(losses)  # or else the best is only the last
-    _, best = models.load(str(output / "best"), BertForSequenceClassification)
+    tokenizer, best = models.load(
+        str(output / "best"), BertForSequenceClassification
+    )
     tokens = encoding.read_shards(
         place / "shards", "validation", settings.model_name
     )
     with torch.no_grad():
-        logits = best(**encoding.pad(tokens.input_ids, 0)).logits
+        padded = tokenizer.pad(
+            {"input_ids": tokens.input_ids}, return_tensors="pt"
+        )
+        logits = best(**padded).logits
     loss = torch.nn.functional.cross_entropy(
         logits, torch.from_numpy(tokens.labels)
     )
@@ -223,12 +231,11 @@ def test_balanced_classes_count_alike(place, settings):
     model.eval()  # no dropout, so that the loss can be computed again
     rows = run.batch_rows(1)
     loss = run.take_step(1)
-    _, plain = training.load_model(balanced)
+    tokenizer, plain = training.load_model(balanced)
     plain.eval()
     plain.model.set_attn_implementation("sdpa")
-    logits = plain.model(
-        **encoding.pad([tokens.input_ids[row] for row in rows], 0)
-    ).logits
+    batch = {"input_ids": [tokens.input_ids[row] for row in rows]}
+    logits = plain.model(**tokenizer.pad(batch, return_tensors="pt")).logits
     expected = torch.nn.functional.cross_entropy(
         logits,
         torch.from_numpy(tokens.labels[rows]),
@@ -502,6 +509,18 @@ def test_a_notebook_trains_in_its_own_process(place, settings, whole, capsys):
     training.launch(1, place, output, settings, "cpu", 45)
     assert weights(output) == weights(whole)
     assert "45 steps on cpu in float32" in capsys.readouterr().out
+
+
+def test_the_command_reads_the_file_that_stands_here(root, monkeypatch):
+    (root / "mine").mkdir()
+    for folder, seed in ((root / "mine", "here"), (root, "root")):
+        (folder / "my.yaml").write_text(f"seed: {seed}\n")
+    monkeypatch.chdir(root / "mine")
+    with pytest.raises(UserError, match=r"^my.yaml: "):
+        command_line.main.callback(Path("my.yaml"), None)
+    monkeypatch.chdir(root.parent)
+    with pytest.raises(UserError, match=rf"^{root / 'my.yaml'}: "):
+        command_line.main.callback(Path("my.yaml"), None)
 
 
 def test_seeds_count_upwards(settings):

@@ -20,7 +20,7 @@ from transformers import (
     DistilBertModel,
 )
 
-from nlp_helpers import models, paths
+from nlp_helpers import model_registry, models, paths
 from nlp_helpers.errors import UserError
 
 LOAD = """
@@ -108,7 +108,8 @@ def test_a_class_for_another_kind_of_model_is_refused(root, new_head):
     config = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64)
     DistilBertModel(config).save_pretrained(root / "mine")
     models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
-    with pytest.raises(UserError, match="mine is of type distilbert, which"):
+    message = r"mine is of type distilbert, which .* \(it opens bert\); choose"
+    with pytest.raises(UserError, match=message):
         models.load("mine", BertForMaskedLM, new_head=new_head)
 
 
@@ -126,6 +127,54 @@ def test_a_new_head_comes_with_a_trained_encoder_alone(root, lost):
         UserError, match="mine has no trained weights for bert"
     ):
         models.load("mine", BertForSequenceClassification, new_head=True)
+
+
+@pytest.mark.parametrize(
+    ("slip", "message"),
+    [
+        ("{source: hub, repository: a/b, licence: MIT}", "needs revision"),
+        ("{source: package, package: a, licence: MIT}", "needs distribution"),
+        ("{source: hub, license: MIT}", "licence: Field required"),
+        ("{source: folder, licence: MIT}", "source: Input should be"),
+        ("[hub", "models.yaml is not YAML: while parsing"),
+        ("hub", "mine: Input should be a valid dict"),
+    ],
+)
+def test_a_slip_in_the_list_of_models_is_one_line(
+    tmp_path, monkeypatch, slip, message
+):
+    path = tmp_path / "models.yaml"
+    monkeypatch.setattr(model_registry, "CATALOGUE", path)
+    path.write_text(f"mine: {slip}\n")
+    with pytest.raises(UserError) as found:
+        models.fetch("mine")
+    said = str(found.value)
+    assert str(path) in said and message in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer.json", "{}", r"mine cannot be opened \((Key|Type|Attri)"),
+        ("tokenizer.json", "[]", r"mine cannot be opened \("),
+        ("spm.model", "not of a BERT", "mine has no tokenizer; copy the"),
+        ("vocab.txt", "a", "tokenizer of mine is written in Python"),
+        ("vocab.txt", "", "needs another package: .*fugashi"),
+    ],
+)
+def test_a_tokenizer_that_does_not_serve_is_one_line(
+    root, name, content, message
+):
+    small_config().save_pretrained(root / "mine")
+    (root / "mine" / name).write_text(content)
+    kind = "basic" if content else "mecab"
+    settings = {"tokenizer_class": "BertJapaneseTokenizer"}
+    settings |= {"word_tokenizer_type": kind}
+    if name == "vocab.txt":
+        path = root / "mine" / "tokenizer_config.json"
+        path.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=message):
+        models.load_tokenizer("mine")
 
 
 @pytest.fixture

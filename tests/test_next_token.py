@@ -3,7 +3,13 @@ import copy
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from nlp_helpers import models, next_token
 from nlp_helpers.errors import UserError
@@ -109,3 +115,5 @@ def test_a_text_longer_than_the_model_is_refused():
     next_token.check_length(ids, 2, model)
     with pytest.raises(UserError, match="10 tokens, num_steps 3 .* reads 12"):
         next_token.check_length(ids, 3, model)
+    config = BloomConfig(vocab_size=50, hidden_size=8, n_layer=1, n_head=2)
+    next_token.check_length(ids, 3, BloomForCausalLM(config))

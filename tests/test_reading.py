@@ -120,10 +120,55 @@ def test_a_blank_name_is_none(tmp_path, blank, form):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf_16_is_refused(tmp_path, encoding):
-    content = "\ufeff" + lines(RECORDS).decode()
+@pytest.mark.parametrize("mark", ["\ufeff", ""])
+def test_utf_16_is_refused(tmp_path, encoding, mark):
+    record = review("这台相机的电池很耐用，我很喜欢。")
+    content = mark + json.dumps(record, ensure_ascii=False)
     with pytest.raises(UserError, match=r"json is written in UTF-16.*iconv"):
         read(tmp_path, content.encode(encoding))
+
+
+@pytest.mark.parametrize("form", ["lines", "array", "literals"])
+def test_another_encoding_is_refused_and_a_slip_is_mended(tmp_path, form):
+    sound, other = review("sound"), review("größer")
+    encoded = [
+        (repr(r) if form == "literals" else json.dumps(r, ensure_ascii=False))
+        for r in (sound, other)
+    ]
+    sound, other = (text.encode("latin-1") for text in encoded)
+    joint = {"lines": b"\n", "array": b",\n", "literals": b"\n"}[form]
+    for number, allowed in ((1, True), (2, False)):
+        content = joint.join([sound] * (100 - number) + [other] * number)
+        path = tmp_path / "reviews.json"
+        path.write_bytes(b"[%s]" % content if form == "array" else content)
+        report = reading.read_file(path, "a", tmp_path / "part.parquet")
+        assert (report.rows, report.kept) == (100, 100)
+        if allowed:
+            report.check(0.01)
+            rows = pq.read_table(tmp_path / "part.parquet").to_pylist()
+            assert [r["text"] for r in rows].count("gr��er") == 1
+            continue
+        with pytest.raises(UserError, match="2 of 100 .* not UTF-8.* `iconv"):
+            report.check(0.01)
+
+
+@pytest.mark.parametrize("joint", ["\n", "", ",\n"])
+@pytest.mark.parametrize("form", ["array", "lines", "short arrays"])
+@pytest.mark.parametrize("damage", ["", '{"reviewText": "cut off",}\n'])
+def test_what_follows_an_array_is_read_too(tmp_path, joint, form, damage):
+    first = [review(f"one {n}") for n in range(200)]
+    others = [review(f"two {n}") for n in range(1000)]
+    joined = {
+        "array": json.dumps(others),
+        "lines": lines(others).decode(),
+        "short arrays": "\n".join(json.dumps([one]) for one in others),
+    }[form]
+    content = json.dumps(first) + joint + damage + joined
+    report, rows = read(tmp_path, content.encode())
+    assert report.dropped == ({"damaged JSON": 1} if damage else {})
+    assert [r["text"] for r in rows] == [
+        r["reviewText"] for r in first + others
+    ]
 
 
 def test_labels_follow_the_article(tmp_path):
@@ -375,6 +420,10 @@ def test_too_much_damage_stops_the_run_and_leaves_the_rejects(tmp_path):
         "reason": "damaged JSON",
         "content": "{oops\n",
     }
+    bad.write_bytes(lines([{"review_body": "a", "star_rating": 5}]))
+    with pytest.raises(UserError, match="the text reviewText or text, the ra"):
+        reading.read(files, target)
+    bad.write_bytes(lines(RECORDS * 9 + [b"{oops"] * 2))
     reports = reading.read(files, target, max_bad_share=0.07)
     table = reading.tabulate(reports)
     assert table["kept"].tolist() == [297, 27]

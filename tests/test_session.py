@@ -21,11 +21,14 @@ def test_the_same_seed_gives_the_same_numbers_everywhere():
     assert not set(draw()) & set(first)
 
 
-def test_the_line_names_what_a_reader_needs(capsys):
+def test_the_line_names_what_a_reader_needs(capsys, monkeypatch):
     session.start(7, "cpu")
     line = capsys.readouterr().out
-    for part in ("seed 7", "cpu", "float32", torch.__version__):
+    for part in ("seed 7", "cpu, torch.float32 | ", torch.__version__):
         assert part in line
+    monkeypatch.setattr(session, "precision", lambda device: torch.bfloat16)
+    session.start(7, "cpu")
+    assert "float32 (training: torch.bfloat16) | " in capsys.readouterr().out
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")

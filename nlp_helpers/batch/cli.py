@@ -130,7 +130,7 @@ def verify(
     from nlp_helpers.batch import screen, tasks
     from nlp_helpers.batch import verify as comparison
 
-    outputs = paths.project_root() / "outputs"
+    outputs = paths.outputs()
     reference = (against or outputs / "reference").resolve()
     planned = tasks.plan("offline", notebooks)
     for task in planned:
@@ -161,7 +161,7 @@ def accept(notebooks: tuple[str, ...]) -> None:
     from nlp_helpers.batch import screen, tasks
     from nlp_helpers.batch import verify as comparison
 
-    outputs = paths.project_root() / "outputs"
+    outputs = paths.outputs()
     names = tasks.select(notebooks)
     known = comparison.reference_notebooks(outputs / "reference")
     differences = [
@@ -184,13 +184,13 @@ def params(notebook: str) -> None:
     from nlp_helpers import parameters
     from nlp_helpers.batch import screen, tasks
 
-    for name in tasks.select((notebook,)):
-        rows = parameters.describe(name)
-        values = {
-            profile: tasks.plan(profile, (name,))[0].values
-            for profile in ("offline", "hub")
-        }
-        screen.show(screen.parameters(name, rows, values))
+    [name] = tasks.select((notebook,))
+    values = {
+        profile: tasks.plan(profile, (name,))[0].values
+        for profile in ("offline", "hub")
+    }
+    rows = parameters.describe(name)
+    screen.show(screen.parameters(name, rows, values))
 
 
 @commands.command()
@@ -271,8 +271,8 @@ def clean(dry_run: bool) -> None:
     """Remove what no result needs.
 
     That is half-written files of killed runs, and the checkpoints of
-    trainings that are finished. Results stay, and so does what an
-    interrupted run goes on from.
+    trainings that a finished notebook 05 has judged. Results stay, and so
+    does what an interrupted run goes on from.
     """
     from nlp_helpers.batch import housekeeping
 

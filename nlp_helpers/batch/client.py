@@ -34,6 +34,8 @@ torch = sys.modules.get("torch")
 {
     "device": run.device and str(run.device),
     "dtype": run.dtype and str(run.dtype),
+    "training_dtype": getattr(run, "training_dtype", None)
+    and str(run.training_dtype),
     "threads": torch and torch.get_num_threads(),
 }
 """

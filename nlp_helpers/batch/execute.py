@@ -1,6 +1,5 @@
 """Execute one notebook with papermill, and record how it went."""
 
-import json
 import os
 import re
 import shutil
@@ -52,7 +51,7 @@ class Execution:
         stage: Stage,
         described: Mapping[str, Any],
         threads: int,
-        on_cell: Callable[[int, int], None] = lambda number, total: None,
+        on_cell: Callable[[int, int], None],
     ) -> None:
         """Prepare; nothing is written yet.
 
@@ -210,7 +209,6 @@ def settings_for_kernels(preloaded: bool) -> Iterator[None]:
     settings = {
         paths.HEADLESS_VARIABLE: "1",
         paths.ROOT_VARIABLE: str(paths.project_root()),
-        "KERAS_BACKEND": "torch",  # read when keras is imported
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
@@ -262,7 +260,7 @@ def _save(notebook: NotebookNode, hidden: Path, output: Path) -> str | None:
 def _remove_secrets(metrics: Path) -> str | None:
     """Rewrite a metrics.json that holds secrets; say so."""
     try:
-        content = json.loads(metrics.read_text(encoding="utf-8"))
+        content = files.read_json(metrics)
     except (FileNotFoundError, ValueError):
         return None  # `Stage.missing` says which
     found = secrets.remove_from([content])

@@ -16,7 +16,7 @@ def runs() -> Iterator[tuple[str, dict[str, Any]]]:
 
     A run that says it is running, and whose process is gone, is `stale`.
     """
-    outputs = paths.project_root() / "outputs"
+    outputs = paths.outputs()
     for path in sorted(outputs.rglob("run.json")):
         content = record.read(path)
         place = path.parent.relative_to(outputs).as_posix()
@@ -28,7 +28,7 @@ def clean(dry_run: bool = False) -> Iterator[tuple[Path, int]]:
 
     Nothing is touched that belongs to a run which is still going on.
     """
-    outputs = paths.project_root() / "outputs"
+    outputs = paths.outputs()
     for path in sorted(outputs.rglob("run.json")):
         content = record.read(path)
         if not content or content["status"] not in ENDED:

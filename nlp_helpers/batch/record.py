@@ -23,7 +23,7 @@ from nlp_helpers.errors import UserError
 
 PACKAGE = Path(model_registry.__file__).parent
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-HANDED_ON = ("splits", "shards")  # what a notebook leaves for another
+HANDED_ON = ("splits", "shards", "checkpoint")  # what others may read
 # The entries that decide what a run writes, on whatever machine.
 MADE_OF = (
     "parameters",
@@ -68,11 +68,11 @@ def read(path: Path) -> dict[str, Any] | None:
     wrote it is gone, and with it its lock.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.read_json(path)
         lock = FileLock(path.with_name(".lock"))
         if content["status"] == "running" and not files.is_taken(lock):
             # Unless it ended between the two.
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = files.read_json(path)
             if content["status"] == "running":
                 content["status"] = "stale"
     except (OSError, ValueError, KeyError, TypeError):
@@ -145,6 +145,8 @@ def is_made_of(found: dict[str, Any], described: dict[str, Any]) -> bool:
 
 def uses_gpu(values: Mapping[str, Any]) -> bool:
     """Tell whether a notebook will compute on a GPU."""
+    if os.environ.get(VISIBLE_GPUS) in ("", "-1"):
+        return False
     # Asked of the driver: torch would take seconds to import.
     driver = shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists()
     return values["device"] == "cuda" or (

@@ -136,7 +136,8 @@ def parameters(
 ) -> Table:
     """Tabulate name, type and range, help, and the value of each profile."""
     columns = (Column(name, overflow="fold") for name in values)
-    table = Table("parameter", "type", "help", *columns, title=notebook)
+    name = Column("parameter", no_wrap=True)  # it is there to be copied
+    table = Table(name, "type", "help", *columns, title=notebook)
     for row in rows:
         shown = (str(given[row["name"]]) for given in values.values())
         table.add_row(row["name"], row["type"], row["help"], *shown)

@@ -1,15 +1,15 @@
 """What each notebook needs and must leave behind: stages.yaml."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
-from nlp_helpers import paths
+from nlp_helpers import catalogues, files, paths
 from nlp_helpers.errors import UserError
+
+STAGES = Path(__file__).with_suffix(".yaml")
 
 
 class Stage(BaseModel):
@@ -36,7 +36,7 @@ class Stage(BaseModel):
     def _out_of_bounds(self, path: Path) -> str | None:
         """Say which figure is missing or cannot be; None if none is."""
         try:
-            metrics = json.loads(path.read_text(encoding="utf-8"))
+            metrics = files.read_json(path)
         except ValueError as error:
             return f"{paths.shown(path)} is not JSON: {error}"
         if not isinstance(metrics, dict):
@@ -53,9 +53,7 @@ class Stage(BaseModel):
 
 def read() -> dict[str, Stage]:
     """Read stages.yaml, in the notebooks' order."""
-    path = Path(__file__).with_suffix(".yaml")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {name: Stage(**entry) for name, entry in content.items()}
+    return catalogues.read(STAGES, Stage)
 
 
 def dependencies(
@@ -68,7 +66,7 @@ def dependencies(
         tasks: label -> task, with `notebook` and `values`.
 
     Raises:
-        UserError: one reads what it is to write.
+        UserError: one has no entry, or reads what it is to write.
     """
     outputs = {
         paths.resolve(task.values["output_dir"]): label
@@ -76,6 +74,11 @@ def dependencies(
     }
     needs: dict[str, set[str]] = {label: set() for label in tasks}
     for label, task in tasks.items():
+        if task.notebook not in stages:
+            raise UserError(
+                f"{STAGES} has no entry {task.notebook}; add one, which says"
+                " what it needs and must leave"
+            )
         for key in stages[task.notebook].inputs:
             needed = outputs.get(paths.resolve(task.values[key]))
             if needed == label:

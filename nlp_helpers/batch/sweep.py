@@ -208,4 +208,4 @@ def _markdown(table: pd.DataFrame) -> str:
 
 def folder_of(path: Path) -> Path:
     """Return where the runs of a sweep file go."""
-    return paths.project_root() / "outputs" / "sweeps" / path.stem
+    return paths.outputs() / "sweeps" / path.stem

@@ -77,7 +77,8 @@ def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
             f"{root} has no folder params; run this in the project folder, or"
             f" set {paths.ROOT_VARIABLE} to it"
         )
-    profiles = {path.name for path in folder.glob("*/")} - RESERVED
+    profiles = {path.name for path in folder.iterdir() if path.is_dir()}
+    profiles -= RESERVED
     if profile not in profiles:
         raise UserError(
             f"there is no profile {profile!r}; known:"
@@ -94,9 +95,9 @@ def _plan_one(root: Path, profile: str, name: str) -> Task:
     """
     path = root / "params" / profile / f"{name}.yaml"
     values = parameters.read_file(name, path)
-    output = root / "outputs" / profile / f"{name}.ipynb"
+    output = paths.outputs() / profile / f"{name}.ipynb"
     folder = output.with_suffix("")
-    if paths.resolve(values["output_dir"]).resolve() != folder.resolve():
+    if paths.resolve(values["output_dir"]) != folder.resolve():
         # Lock, record and clean-up are in the one, the results in the other.
         raise UserError(
             f"{path}: output_dir is {values['output_dir']}; a run of this"

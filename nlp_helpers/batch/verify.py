@@ -192,7 +192,7 @@ def accept(notebooks: list[str]) -> list[Path]:
         UserError: a notebook's last run did not finish, or is of something
             else than what is there now; nothing is copied.
     """
-    outputs = paths.project_root() / "outputs"
+    outputs = paths.outputs()
     for task in tasks.plan("offline", tuple(notebooks)):
         path = task.output.with_suffix("") / "run.json"
         found = record.read(path)

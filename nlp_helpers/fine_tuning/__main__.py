@@ -29,7 +29,9 @@ def main(params: Path, output_dir: str | None) -> None:
     Interrupted and started again, it goes on. The last checkpoints stay:
     notebook 05 goes on from them, so that it judges and does not train.
     """
-    values = parameters.read_file(NOTEBOOK, paths.resolve(params))
+    if not params.is_file():  # here; then it is one below the root
+        params = paths.resolve(params)
+    values = parameters.read_file(NOTEBOOK, params)
     output = paths.resolve(output_dir or values["output_dir"]) / "training"
     for settings in training.read_settings(values):
         training.train(

@@ -4,9 +4,12 @@ Nothing has to be remembered: a run that was killed asks for the batches of
 the step where it goes on, and gets those it would have had.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 
+@lru_cache(maxsize=1)  # asked at every step of the epoch
 def plan_epoch(
     num_texts: int, batch_size: int, seed: int, epoch: int
 ) -> list[np.ndarray]:

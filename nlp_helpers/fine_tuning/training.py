@@ -130,20 +130,13 @@ def parameter_groups(
     reason to be near zero, so BERT (Devlin et al. 2019) leaves them out.
     """
     decayed, spared = [], []
-    for name, parameter in trained_parameters(model).items():
+    for name, parameter in checkpoints.trained_parameters(model).items():
         group = spared if name.endswith(NO_WEIGHT_DECAY) else decayed
         group.append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": spared, "weight_decay": 0.0},
     ]
-
-
-def trained_parameters(
-    model: torch.nn.Module,
-) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters that are not frozen, by name."""
-    return {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
 def class_weights(labels: np.ndarray, kind: str) -> torch.Tensor:
@@ -256,7 +249,8 @@ def train(
     the lowest loss; both are ordinary model folders), history.json, and
     every `checkpoint_every` steps, a checkpoint, the last after the last step.
     Called again, the training goes on from there. After it was killed it ends
-    with the same weights as if it had not been (on a GPU up to rounding).
+    with the same weights as if it had not been (on a GPU up to rounding), if
+    there are as many processes as before.
     Several processes, started by accelerate, share each batch.
 
     Raises:
@@ -369,7 +363,7 @@ class Run:
             )
         self.classifier = model
         self.model = accelerator.prepare(model)
-        self.parameters = trained_parameters(self.classifier.model)
+        self.parameters = checkpoints.trained_parameters(self.classifier.model)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.classifier.model, settings.weight_decay),
             lr=settings.learning_rate,
@@ -547,7 +541,7 @@ def fingerprint(
     device: torch.device,
     *token_sets: TokenSet,
 ) -> dict[str, str | int | float]:
-    """Return all that decides the weights in the end."""
+    """Return what decides the weights in the end, but for processes."""
     texts = (
         part
         for tokens in token_sets

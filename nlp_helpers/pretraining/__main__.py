@@ -59,7 +59,7 @@ def collect(folder: Path, held_out: Path) -> None:
 @HELD_OUT
 @click.option(
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER_PATH,
     default="build/minilm-l6-mlm",
     help="Gets weights/ and checkpoints/; a run in it is taken up again.",
 )

@@ -6,7 +6,6 @@ small language model writes both by the batch. What it writes is not always
 true or sensible, but its words stand in the places that words stand in.
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -41,6 +40,8 @@ a windshield wiper|car wax|a tire gauge|a novel|a film on dvd|a board game
     .strip("|")
     .split("|")
 )
+# Two of the aspects are one, cut by the end of a line. They stay: the texts
+# that the shipped head learnt, and the held-out ones, were asked for so.
 ASPECTS = (
     """
 the price|the quality|the battery life|the fit|the sound|the colour|the screen
@@ -139,7 +140,7 @@ def read(folder: Path) -> list[str]:
         )
     texts: dict[str, None] = {}
     for path in paths:
-        for text in json.loads(path.read_text(encoding="utf-8")):
+        for text in files.read_json(path):
             whole = text[: max(text.rfind(mark) for mark in ".!?") + 1]
             plain = whole.replace("’", "'").replace("“", '"')
             plain = " ".join(plain.replace("”", '"').split())

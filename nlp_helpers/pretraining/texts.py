@@ -26,8 +26,8 @@ from nlp_helpers.pretraining import generated
 SOURCES_FILE = Path(__file__).with_name("sources.yaml")
 HELD_OUT_SHARE = 0.02
 FEWEST_WORDS = 3  # a document with fewer has nothing to predict from
-MOST_WORDS = 2_000_000  # of each source, unless sources.yaml says less
-HELD_OUT_WORDS = 2500  # of each source, for the evaluation
+MOST_WORDS = 2_000_000  # of each source, about; or as sources.yaml says
+HELD_OUT_WORDS = 2500  # of each source, about, for the evaluation
 RUN_LENGTH = 8  # words in a row that two texts hardly share by chance
 MOST_REPEATED = 0.1  # share of such runs that stands in the training text too
 
@@ -243,7 +243,10 @@ def is_held_out(document: str) -> bool:
 
 
 def take_words(documents: list[str], most_words: int) -> list[str]:
-    """Take every n-th document, so that about `most_words` words remain."""
+    """Take every n-th document: at most half as many words more.
+
+    All of them, if there are less than one and a half times `most_words`.
+    """
     words = sum(len(document.split()) for document in documents)
     return documents[:: max(1, round(words / most_words))]
 
@@ -279,7 +282,7 @@ def word_runs(document: str) -> list[str]:
 def collect(folder: Path, held_out_path: Path) -> None:
     """Read every source; write training text, held-out text and counts.
 
-    `train.jsonl` and `counts.json` go into `folder`, up to HELD_OUT_WORDS
+    `train.jsonl` and `counts.json` go into `folder`, about HELD_OUT_WORDS
     words of each source to `held_out_path`, less what the training text
     repeats. The capitals are facts to be learned, so none of them is held
     out; no more are the synsets whose gloss stands in a pair.

@@ -40,8 +40,6 @@ from nlp_helpers.errors import UserError
 from nlp_helpers.pretraining import examples, figures, texts
 
 BASE_MODEL = "minilm-l6"
-ADAPTERS = "adapter_model.safetensors"
-OUTPUT_BIAS = "output_bias.safetensors"
 ATTENTION = "sdpa_float32"  # the name transformers knows `attend` by
 
 
@@ -133,7 +131,8 @@ def load_adapters(model: torch.nn.Module, folder: Path) -> None:
     wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
     if _shapes(adapters) != _shapes(wanted):
         raise UserError(
-            f"{folder / ADAPTERS} has no adapters of this --rank and model"
+            f"{folder / models.ADAPTERS} has no adapters of this --rank and"
+            " model"
         )
     set_peft_model_state_dict(model, adapters)
     inner(model).cls.predictions.bias.data.copy_(bias)
@@ -160,8 +159,8 @@ def average(folders: Sequence[Path], output: Path) -> None:
     bias = {"bias": mean.pop("bias")}
     with files.staged_folder(output) as staging:
         shutil.copy(folders[0] / models.ADAPTER_CONFIG, staging)
-        save_file(mean, staging / ADAPTERS, metadata={"format": "pt"})
-        save_file(bias, staging / OUTPUT_BIAS)
+        save_file(mean, staging / models.ADAPTERS, metadata={"format": "pt"})
+        save_file(bias, staging / models.OUTPUT_BIAS)
 
 
 def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -171,8 +170,8 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         UserError: a file is missing or damaged.
     """
     try:
-        tensors = load_file(folder / ADAPTERS)
-        tensors["bias"] = load_file(folder / OUTPUT_BIAS)["bias"]
+        tensors = load_file(folder / models.ADAPTERS)
+        tensors["bias"] = load_file(folder / models.OUTPUT_BIAS)["bias"]
     except (OSError, KeyError, SafetensorError) as error:
         raise UserError(
             f"{folder} holds no weights that a run wrote ({error}); name the"
@@ -305,7 +304,7 @@ def _train(
     model = build_model(settings).to(place).train()
     if place.type == "cpu":
         inner(model).set_attn_implementation(ATTENTION)
-    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    parameters = checkpoints.trained_parameters(model)
     optimizer = torch.optim.AdamW(
         parameters.values(),
         lr=settings.learning_rate,
@@ -381,14 +380,14 @@ def fingerprint(
     device: torch.device,
 ) -> dict[str, str | int | float]:
     """Return all that decides the weights but the number of steps."""
-    texts = (
+    content = (
         example.second_start.to_bytes(2, "little")
         + example.input_ids.tobytes()
         for example in corpus
     )
     sources = map(Path, (__file__, examples.__file__))
     return asdict(settings) | checkpoints.fingerprint(
-        model, texts, sources, device
+        model, content, sources, device
     )
 
 
@@ -444,8 +443,8 @@ def save(model: torch.nn.Module, folder: Path) -> None:
     model.peft_config["default"].base_model_name_or_path = BASE_MODEL
     # Looking for new words would ask the Hub about the base model.
     model.save_pretrained(folder, save_embedding_layers=False)
-    weights = folder / ADAPTERS
+    weights = folder / models.ADAPTERS
     tensors = {name: t.half() for name, t in load_file(weights).items()}
     save_file(tensors, weights, metadata={"format": "pt"})
     bias = inner(model).cls.predictions.bias.detach().cpu().half()
-    save_file({"bias": bias}, folder / OUTPUT_BIAS)
+    save_file({"bias": bias}, folder / models.OUTPUT_BIAS)
