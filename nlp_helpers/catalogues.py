@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from nlp_helpers.errors import UserError
+from nlp_helpers.parameters import read_yaml
 
 Entry = TypeVar("Entry", bound=BaseModel)
 
@@ -17,11 +17,11 @@ def read(path: Path, entry_class: type[Entry]) -> dict[str, Entry]:
     Raises:
         UserError: it is not YAML, or an entry does not fit.
     """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        place = " ".join(str(error).split())
-        raise UserError(f"{path} is not YAML: {place}") from error
+    entries = read_yaml(path)
+    if not isinstance(entries, dict) or not all(
+        isinstance(name, str) for name in entries
+    ):
+        raise UserError(f"{path} must hold names, each with its fields")
     return {
         name: _read_entry(path, name, entry, entry_class)
         for name, entry in entries.items()

@@ -64,18 +64,20 @@ def save(
         tensors[f"{name}:value"] = parameter.detach()
         for moment in MOMENTS:
             tensors[f"{name}:{moment}"] = optimizer.state[parameter][moment]
-    for half_written in folder.glob(".step-*"):
-        shutil.rmtree(half_written)  # by a process that was killed
-    with files.staged_folder(folder / f"step-{step:08d}") as staging:
-        save_file(tensors, staging / "tensors.safetensors")
-        content = {
-            "step": step,
-            "sha256": files.sha256(staging / "tensors.safetensors"),
-            **state,
-        }
-        files.write_json(staging / "state.json", content)
-    for older in sorted(folder.glob("step-*"))[:-1]:
-        shutil.rmtree(older)
+    target = folder / f"step-{step:08d}"
+    with files.writing(target):
+        for half_written in folder.glob(".step-*"):
+            shutil.rmtree(half_written)  # by a process that was killed
+        with files.staged_folder(target) as staging:
+            save_file(tensors, staging / "tensors.safetensors")
+            content = {
+                "step": step,
+                "sha256": files.sha256(staging / "tensors.safetensors"),
+                **state,
+            }
+            files.write_json(staging / "state.json", content)
+        for older in sorted(folder.glob("step-*"))[:-1]:
+            shutil.rmtree(older)
 
 
 def trained_parameters(

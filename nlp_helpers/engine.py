@@ -25,14 +25,6 @@ NO_CLUSTER = (
     " `ray start --head`, set RAY_ADDRESS, or set engine to local"
 )
 MOST_ATTEMPTS = 5  # of the tasks that a killed worker left undone
-# Several workers share the cores, so each keeps to one: the tokenizers, torch,
-# and by `processors` DuckDB.
-ONE_THREAD = {
-    "LOKY_MAX_CPU_COUNT": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "RAYON_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-}
 
 
 def processors() -> int:
@@ -80,9 +72,19 @@ def run(
             yield number, function(*task)
 
 
-def _take_one_thread() -> None:
+def _limits(number: int) -> dict[str, str]:
+    """Return the settings of a worker that keeps to a number of processors.
+
+    For torch, for the tokenizers, and by `processors` for DuckDB.
+    """
+    names = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+    parallel = {"TOKENIZERS_PARALLELISM": str(number > 1).lower()}
+    return dict.fromkeys(names, str(number)) | parallel
+
+
+def _take_one_processor() -> None:
     """Set the limits, before a worker imports the libraries they are for."""
-    os.environ.update(ONE_THREAD)
+    os.environ.update(_limits(1))
 
 
 def _run_in_processes(
@@ -95,7 +97,7 @@ def _run_in_processes(
     for _ in range(MOST_ATTEMPTS):
         # Forked processes would inherit locks that other threads hold.
         with ProcessPoolExecutor(
-            num_workers, get_context("spawn"), _take_one_thread
+            num_workers, get_context("spawn"), _take_one_processor
         ) as pool:
             try:
                 futures = {
@@ -138,7 +140,7 @@ def _run_on_ray(
             raise UserError(NO_CLUSTER.format("")) from error
     wanted = {"num_cpus": 1, **resources}
     _warn_of_waiting(ray.nodes(), wanted)
-    variables = dict(ONE_THREAD) if wanted["num_cpus"] == 1 else {}
+    variables = _limits(max(1, int(wanted["num_cpus"])))
     if not wanted.get("num_gpus"):
         # Else Ray hides no GPU, and all tasks of a machine take its first.
         variables["CUDA_VISIBLE_DEVICES"] = ""

@@ -11,11 +11,13 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from IPython.utils.capture import capture_output
 from safetensors import SafetensorError
 
@@ -25,10 +27,8 @@ from nlp_helpers.model_registry import ModelEntry, origin, registry
 
 # Weights as safetensors only: a pickled .bin file could run code when opened.
 HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors"]
-VOCABULARY_FILES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
+SENTENCEPIECE_FILES = (
     "spiece.model",
     "spm.model",
     "sentencepiece.bpe.model",
@@ -41,16 +41,15 @@ ADAPTERS = "adapter_model.safetensors"
 OUTPUT_BIAS = "output_bias.safetensors"
 ADAPTER_FILES = (ADAPTERS, OUTPUT_BIAS, ADAPTER_CONFIG)
 BASE_FIELD = "base_model_name_or_path"
-# What the libraries raise at a damaged file; a JSON file without an entry, or
-# of another shape, is a KeyError or a TypeError.
+# What the libraries raise at a damaged file, and at JSON of another shape.
 UNREADABLE = (
     OSError,
     ValueError,
     RuntimeError,
     SafetensorError,
-    KeyError,
-    TypeError,
+    StrictDataclassError,
 )
+MISSHAPEN = (KeyError, TypeError, AttributeError)
 HERE = Path(__file__).parent
 
 
@@ -160,7 +159,7 @@ def _check_task(name: str, folder: Path, model_class: type) -> None:
             transformers opens that too, for use inside of larger models: it
             continues with nonsense.
     """
-    with _opening(folder):
+    with _opening(folder, *MISSHAPEN):
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True
         )
@@ -216,14 +215,21 @@ def _open_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:
             empty tokenizer up, to which every word is unknown), or they cannot
             be opened.
     """
+    known = (*VOCABULARY_FILES, *SENTENCEPIECE_FILES)
     missing = UserError(
         f"{folder} has no tokenizer; copy the tokenizer files of its model"
-        f" there (one of {', '.join(VOCABULARY_FILES)})"
+        f" there (one of {', '.join(known)})"
     )
-    if not any((folder / name).is_file() for name in VOCABULARY_FILES):
+    found = [name for name in known if (folder / name).is_file()]
+    if not found:
         raise missing
+    if found[0] in SENTENCEPIECE_FILES and not find_spec("sentencepiece"):
+        raise UserError(
+            f"{folder / found[0]} needs another package: `pip install"
+            " sentencepiece`, or add the model's tokenizer.json"
+        )
     try:
-        with _opening(folder):
+        with _opening(folder, *MISSHAPEN):
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True
             )
@@ -232,21 +238,26 @@ def _open_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:
         raise UserError(
             f"the tokenizer in {folder} needs another package: {cause}"
         ) from error
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
+    # T5's kind makes up one token that is none of the special ones.
+    if len(tokenizer) <= len(tokenizer.all_special_ids) + 1:
         raise missing  # a file of another kind of tokenizer
     return tokenizer
 
 
 @contextmanager
-def _opening(folder: Path) -> Iterator[None]:
+def _opening(folder: Path, *others: type[Exception]) -> Iterator[None]:
     """Turn what the libraries say of a damaged file into one line.
+
+    Args:
+        folder: where the files are.
+        others: what a block raises besides UNREADABLE, if it only reads.
 
     Raises:
         UserError: a file cannot be read, or does not fit.
     """
     try:
         yield
-    except UNREADABLE as error:
+    except (*UNREADABLE, *others) as error:
         cause = " ".join(str(error).split())[:LONGEST_CAUSE]
         raise UserError(
             f"{folder} cannot be opened ({type(error).__name__}: {cause});"
@@ -352,7 +363,7 @@ def _merge_adapters(source: Path, name: str) -> Path:
                 f"{source} has no {file}; a folder of adapters is one that"
                 " nlp_helpers.pretraining wrote"
             )
-    with _opening(source):
+    with _opening(source, *MISSHAPEN):
         base = files.read_json(source / ADAPTER_CONFIG)[BASE_FIELD]
     pins = registry()[base].sha256.values() if base in registry() else ()
     hashes = [files.sha256(source / file) for file in ADAPTER_FILES]

@@ -38,8 +38,9 @@ BOUNDS = {
 }
 HIGHEST_SEED = 10**9  # NumPy takes less than 2**32
 SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|credential", re.I)
-# A text with a digit, unlike the tokens of a language model.
-SECRET = re.compile(r"(?=.*\d)\S{8,}")
+# With a digit and no space, and no [unused1] or <extra_id_0>: many students
+# call a token of the model `token`.
+SECRET = re.compile(r"\s*(?![\[<])(?=.*\d)\S{8,}\s*")
 Count = Annotated[int, Field(ge=1)]
 TopK = Annotated[int, Field(ge=1, le=1000)]  # every vocabulary has more
 Share = Annotated[float, Field(gt=0, le=1)]

@@ -41,9 +41,14 @@ def resolve(path: str | Path) -> Path:
     """Return `path` as an absolute path, relative ones below the root.
 
     Raises:
-        UserError: a relative path leads out of the project root.
+        UserError: a relative path leads out of the project root, or `~name`
+            is nobody's.
     """
-    root, path = project_root(), Path(path).expanduser()
+    root = project_root()
+    try:
+        path = Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no such user") from error
     full = (root / path).resolve()
     if not path.is_absolute() and not full.is_relative_to(root):
         raise UserError(

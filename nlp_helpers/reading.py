@@ -88,6 +88,7 @@ class Report:
     kept: int = 0
     dropped: Counter = field(default_factory=Counter)  # reason -> records
     repaired: Counter = field(default_factory=Counter)  # repair -> records
+    garbled_line: int = 0  # of the first record that is not UTF-8
     rejects: list[dict[str, Any]] = field(default_factory=list)
 
     def check(self, max_bad_share: float) -> None:
@@ -97,8 +98,10 @@ class Report:
         if garbled > max_bad_share * self.rows:
             raise UserError(
                 f"{self.path}: {garbled} of {self.rows} records are not UTF-8,"
-                f" more than max_bad_share {max_bad_share:.1%} allows; `iconv"
-                " -f latin1 -t utf-8` converts a Western European file"
+                f" the first on line {self.garbled_line}, more than"
+                f" max_bad_share {max_bad_share:.1%} allows; mend them, or"
+                " convert a file of another encoding (`iconv -f ENCODING -t"
+                " utf-8`), or raise max_bad_share"
             )
         bad = sum(self.dropped.values())
         if bad <= max_bad_share * self.rows:
@@ -117,7 +120,7 @@ class Report:
 
     def _remedy(self) -> str:
         """Say what to do about dropped records."""
-        if self.kept:
+        if self.kept or self.dropped.keys() - {"no text", "no rating"}:
             return "mend the file, or raise max_bad_share"
         text, rating = (" or ".join(NAMES[n]) for n in ("text", "overall"))
         return f"and name the text {text}, the rating {rating}"
@@ -343,6 +346,8 @@ def _read_carefully(
             writer.add(row, record)
             if remark:
                 report.repaired[remark] += 1
+            if remark == NOT_UTF8:
+                report.garbled_line = report.garbled_line or line
             continue
         report.dropped[remark] += 1
         if len(report.rejects) == MOST_LISTED:
@@ -386,7 +391,8 @@ def read(
     Args:
         review_files: category -> its files.
         folder: replaced if it exists; it appears whole or not at all.
-        max_bad_share: share of a file's records that may be dropped.
+        max_bad_share: share of a file's records that may be dropped, and
+            share that may lose letters because they are not UTF-8.
         engine: see `engine.run`.
         num_workers: see `engine.run`.
 

@@ -79,9 +79,14 @@ def detect_form(path: Path) -> str:
 
 
 def _is_utf16(start: bytes) -> bool:
-    """Tell UTF-16 by its mark, or by the empty half of most characters."""
+    """Tell UTF-16 by its mark, or by the empty half of most characters.
+
+    Of the first character, a bracket, too.
+    """
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return True
+    if start[:2].count(0) != 1:
+        return False
     fewer, more = sorted((start[::2].count(0), start[1::2].count(0)))
     return more > len(start) / 16 and fewer < more / 10
 
@@ -184,7 +189,7 @@ def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
             if place == len(text):
                 return
             # Damaged: go on where the next object begins.
-            following = re.compile(r"\}\s*[,\]\n][\s,\[\]]*(?=\{)").search(
+            following = re.compile(r"\}(?=\s*[,\]\n])[\s,\[\]]*(?=\{)").search(
                 text, place
             )
             end = following.end() if following else len(text)

@@ -301,6 +301,7 @@ def test_a_checkpoint_that_another_notebook_reads_is_an_input(tmp_path):
 
 
 def test_hidden_gpus_are_not_used(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(record.shutil, "which", lambda name: f"/bin/{name}")
     assert record.uses_gpu({"device": "auto"})
     assert not record.uses_gpu({"device": "cpu"})

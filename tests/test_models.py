@@ -138,6 +138,8 @@ def test_a_new_head_comes_with_a_trained_encoder_alone(root, lost):
         ("{source: folder, licence: MIT}", "source: Input should be"),
         ("[hub", "models.yaml is not YAML: while parsing"),
         ("hub", "mine: Input should be a valid dict"),
+        ("{}\n1: {}", "must hold names, each with its fields"),
+        ("{}\nmine: {}", "models.yaml is not YAML: mine is there twice"),
     ],
 )
 def test_a_slip_in_the_list_of_models_is_one_line(
@@ -155,10 +157,12 @@ def test_a_slip_in_the_list_of_models_is_one_line(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("tokenizer.json", "{}", r"mine cannot be opened \((Key|Type|Attri)"),
-        ("tokenizer.json", "[]", r"mine cannot be opened \("),
-        ("spm.model", "not of a BERT", "mine has no tokenizer; copy the"),
-        ("vocab.txt", "a", "tokenizer of mine is written in Python"),
+        ("tokenizer.json", "{}", r"mine cannot be opened \(KeyError"),
+        ("tokenizer.json", "[]", r"mine cannot be opened \(TypeError"),
+        ("tokenizer.json", "null", r"mine cannot be opened \(AttributeError"),
+        ("vocab.json", "{}", "mine has no tokenizer; copy the"),
+        ("spm.model", "any", "spm.model needs .* `pip install sentencepiece`"),
+        ("vocab.txt", "a\nb\nc", "tokenizer of mine is written in Python"),
         ("vocab.txt", "", "needs another package: .*fugashi"),
     ],
 )
@@ -175,6 +179,24 @@ def test_a_tokenizer_that_does_not_serve_is_one_line(
         path.write_text(json.dumps(settings))
     with pytest.raises(UserError, match=message):
         models.load_tokenizer("mine")
+
+
+def test_a_setting_of_the_caller_is_no_damage_of_the_files():
+    with pytest.raises(TypeError, match="no_such"):
+        models.load("minilm-l6", BertModel, no_such=1)
+
+
+@pytest.mark.parametrize("size", ["many", None])
+def test_a_misshapen_config_is_one_line(root, size):
+    BertModel(small_config()).save_pretrained(root / "mine")
+    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    path = root / "mine" / "config.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"hidden_size": size})
+    )
+    with pytest.raises(UserError, match="mine cannot be opened") as found:
+        models.load("mine", BertModel)
+    assert "\n" not in str(found.value)
 
 
 @pytest.fixture

@@ -160,9 +160,9 @@ def test_the_check_in_the_notebook_passes_over_other_variables(project):
     given = parameters_cell(project, "01_next_token")
     parameters.check("01_next_token", {**given, "torch": object()})
     with pytest.raises(UserError, match="hf_token looks like a secret"):
-        key = "hf_" + "a1" * 9
+        key = "hf_" + "a1" * 9 + "\n"
         parameters.check("01_next_token", {**given, "hf_token": key})
-    for word in ("expert", "##eer", "Ġinternationally", "21st of 10"):
+    for word in ("expert", "Ġinternationally", "21st of 10", "[unused10]"):
         parameters.check("01_next_token", {**given, "next_token": word})
     with pytest.raises(UserError, match="top_p is 1.5"):
         parameters.check("01_next_token", {**given, "top_p": 1.5})

@@ -31,6 +31,8 @@ def test_an_absolute_path_is_taken_as_it_is(root, tmp_path_factory):
 def test_the_users_folder_has_its_short_name(root, monkeypatch):
     monkeypatch.setenv("HOME", str(root / "home"))
     assert paths.resolve("~/runs") == root / "home" / "runs"
+    with pytest.raises(UserError, match="~nobody-at-all/a: there is no such"):
+        paths.resolve("~nobody-at-all/a")
 
 
 def test_the_root_is_found_from_a_folder_below(tmp_path, monkeypatch):

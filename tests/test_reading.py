@@ -128,6 +128,12 @@ def test_utf_16_is_refused(tmp_path, encoding, mark):
         read(tmp_path, content.encode(encoding))
 
 
+def test_a_text_full_of_nuls_is_no_utf_16(tmp_path):
+    text = "\0".join("wide letters of a text")
+    _, [row] = read(tmp_path, lines([review(text)]).replace(b"\\u0000", b"\0"))
+    assert row["text"] == "wide letters of a text"
+
+
 @pytest.mark.parametrize("form", ["lines", "array", "literals"])
 def test_another_encoding_is_refused_and_a_slip_is_mended(tmp_path, form):
     sound, other = review("sound"), review("größer")
@@ -148,7 +154,10 @@ def test_another_encoding_is_refused_and_a_slip_is_mended(tmp_path, form):
             rows = pq.read_table(tmp_path / "part.parquet").to_pylist()
             assert [r["text"] for r in rows].count("gr��er") == 1
             continue
-        with pytest.raises(UserError, match="2 of 100 .* not UTF-8.* `iconv"):
+        with pytest.raises(
+            UserError,
+            match="2 of 100 .* not UTF-8, the first on line 99.*`iconv",
+        ):
             report.check(0.01)
 
 
@@ -422,6 +431,9 @@ def test_too_much_damage_stops_the_run_and_leaves_the_rejects(tmp_path):
     }
     bad.write_bytes(lines([{"review_body": "a", "star_rating": 5}]))
     with pytest.raises(UserError, match="the text reviewText or text, the ra"):
+        reading.read(files, target)
+    bad.write_bytes(lines([review("ten stars", 10)]))
+    with pytest.raises(UserError, match="mend the file, or raise max_bad_s"):
         reading.read(files, target)
     bad.write_bytes(lines(RECORDS * 9 + [b"{oops"] * 2))
     reports = reading.read(files, target, max_bad_share=0.07)
