@@ -111,7 +111,10 @@ def is_right(words: list[str], expected: str | None, within: int) -> str:
     help="Folder with real reviews (.jsonl, field reviewText), if at hand.",
 )
 def main(names: list[str], json_path: str | None, reviews: Path) -> None:
-    """Print tables for every model; write the first one's figures as JSON."""
+    """Print tables for every model; write them as JSON too.
+
+    The main figures at the head of that file are the first model's.
+    """
     for name in names:
         models.fetch(name)  # a wrong name shows at once
     documents = figures.read_held_out(HERE / "held_out.jsonl")
