@@ -163,7 +163,7 @@ def test_another_encoding_is_refused_and_a_slip_is_mended(tmp_path, form):
 
 @pytest.mark.parametrize("joint", ["\n", "", ",\n"])
 @pytest.mark.parametrize("form", ["array", "lines", "short arrays"])
-@pytest.mark.parametrize("damage", ["", '{"reviewText": "cut off",}\n'])
+@pytest.mark.parametrize("damage", ["", '{"reviewText": "cut off", oops}\n'])
 def test_what_follows_an_array_is_read_too(tmp_path, joint, form, damage):
     first = [review(f"one {n}") for n in range(200)]
     others = [review(f"two {n}") for n in range(1000)]

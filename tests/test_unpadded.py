@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BertConfig, BertForSequenceClassification
 
 from nlp_helpers import unpadded
-from nlp_helpers.encoding import pad
 
 LENGTHS = (5, 1, 90, 300, 17, 2)
 
@@ -42,9 +42,12 @@ def test_texts_stand_end_to_end(input_ids):
 
 def test_logits_and_gradients_are_those_of_padded_batches(model, input_ids):
     labels = torch.arange(6) % 3
-    for pad_token_id in (0, 77):  # and what padding holds does not matter
+    rows = [torch.from_numpy(row) for row in input_ids]
+    mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
+    for padding in (0, 77):  # what it holds does not matter
         model.zero_grad()
-        padded = model(**pad(input_ids, pad_token_id)).logits
+        rectangle = pad_sequence(rows, batch_first=True, padding_value=padding)
+        padded = model(rectangle, attention_mask=mask.long()).logits
         cross_entropy(padded, labels).backward()
         expected = {n: p.grad.clone() for n, p in model.named_parameters()}
         model.zero_grad()
