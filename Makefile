@@ -28,13 +28,13 @@ setup: $(VENV)/.ready ## install everything into VENV (once; again when the lock
 run: $(VENV)/.ready ## run NOTEBOOKS headless with the parameters of PROFILE
 	$(PY) -m nlp_helpers run --profile $(PROFILE) $(NOTEBOOKS)
 
-test: $(VENV)/.ready ## run the tests (PYTEST_ARGS="-k word" for some of them)
+test: $(VENV)/.ready ## run the tests (PYTEST_ARGS="-k word" runs some of them)
 	$(PY) -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
 
 lab: $(VENV)/.ready ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
-reference: $(VENV)/.ready ## run all offline, in float32 on every processor, and take the result over as outputs/reference
+reference: $(VENV)/.ready ## run all notebooks (offline, float32) and make the result the new outputs/reference
 	NLP_HELPERS_FLOAT32=1 $(PY) -m nlp_helpers run --force
 	$(PY) -m nlp_helpers accept
 
@@ -42,21 +42,21 @@ lint: $(VENV)/.ready ## check style and format with ruff
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-lock: ## resolve the dependencies again (needs uv, and no VENV)
+lock: ## resolve the dependencies again (needs uv; VENV need not exist)
 	@command -v $(UV) >/dev/null || { echo "error: UV=$(UV) not found (pip install uv)" >&2; exit 1; }
 	UV="$(UV)" $(UV) run --no-project --with packaging requirements/compile.py
 
-train-mlm: $(VENV)/.ready ## train the masked-language-model head, anew or from START=FOLDER (hours; on Debian 12)
+train-mlm: $(VENV)/.ready ## train the masked-language-model head, from scratch or from START=FOLDER (takes hours; needs Debian 12)
 	$(PY) -m nlp_helpers.pretraining fetch
 	$(PY) -m nlp_helpers.pretraining generate
 	$(PY) -m nlp_helpers.pretraining collect
 	$(PY) -m nlp_helpers.pretraining train --start-from "$(START)"
 
-clean: ## remove all that runs left behind, and build/ with its trainings (some: python -m nlp_helpers clean)
+clean: ## remove all of outputs/ but reference/, and build/ with its training runs (leftovers only: python -m nlp_helpers clean)
 	@[ ! -d outputs ] || find outputs -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
 	rm -rf build
 
-distclean: ## remove what clean does, and VENV too
+distclean: ## remove what clean removes, and VENV
 	@[ -e $(VENV)/.ready ] || [ -e $(VENV)/.locked ] || [ -e $(VENV)/.unfinished ] || [ ! -e $(VENV) ] \
 	  || { echo "error: $(VENV) was not made by make setup" >&2; exit 1; }
 	@$(MAKE) --no-print-directory clean
@@ -67,7 +67,7 @@ distclean: ## remove what clean does, and VENV too
 # work is going on, .unfinished names the process: nobody's own environment is
 # ever emptied, and no two set-ups meet.  .locked and .ready come last.
 $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offline.txt)
-	@command -v $(PYTHON) >/dev/null || { echo "error: PYTHON=$(PYTHON) not found" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "error: PYTHON=$(PYTHON) not found; install Python 3.10 to 3.13, or name yours: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	  || { echo "error: PYTHON=$(PYTHON) is not Python 3.10 to 3.13; try make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
@@ -75,8 +75,8 @@ $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offli
 	@[ ! -e $(VENV) ] || [ -e $@ ] || [ -e $(VENV)/.unfinished ] \
 	  || { echo "error: $(VENV) was not made by make setup; remove it or set VENV" >&2; exit 1; }
 	@! kill -0 "$$(cat $(VENV)/.unfinished 2>/dev/null)" 2>/dev/null \
-	  || { echo "error: $(VENV) is being set up already; if it is not, remove it" >&2; exit 1; }
-	@echo "Setting up $(VENV) (minutes, once): 0.75 GB to fetch, 2.6 GB on disk; with a CUDA torch 3.3 and 6.3 GB"
+	  || { echo "error: another make is setting up $(VENV); wait for it. If none is running, remove $(VENV)" >&2; exit 1; }
+	@echo "Setting up $(VENV), once, in a few minutes: 0.75 GB to download, 2.6 GB on disk (with CUDA: 3.3 GB and 6.3 GB)"
 	@mkdir -p $(VENV) && echo $$PPID > $(VENV)/.unfinished
 	@find $(VENV) -mindepth 1 -maxdepth 1 ! -name .unfinished -exec rm -rf {} +
 	@$(PYTHON) -m venv $(VENV)

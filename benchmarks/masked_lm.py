@@ -97,7 +97,7 @@ def answer(first: str, second: str | None, tokenizer, model) -> list[str]:
 def is_right(words: list[str], expected: str | None, within: int) -> str:
     """Say yes or no, or that a person has to judge."""
     if expected is None:
-        return "judge" if len(set(words)) == len(words) else "no"
+        return "no single answer" if len(set(words)) == len(words) else "no"
     return "yes" if set(words[:within]) & set(expected.split()) else "no"
 
 

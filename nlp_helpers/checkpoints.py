@@ -184,8 +184,8 @@ def check_space(folder: Path, model: torch.nn.Module) -> None:
     if free + present < needed:
         raise UserError(
             f"{folder} has {free / 1e9:.3g} GB free, and checkpoints and"
-            f" models need {(needed - present) / 1e9:.3g} GB; free some, or"
-            " choose another output_dir"
+            f" models need {(needed - present) / 1e9:.3g} GB; free some space,"
+            " or move the project to a larger disk"
         )
 
 
@@ -230,8 +230,8 @@ def _read_tensors(
     }
     if expected != {name: tensor.shape for name, tensor in tensors.items()}:
         raise UserError(
-            f"{checkpoint} is of another model; remove {checkpoint.parent} to"
-            " start anew, or choose another output_dir"
+            f"{checkpoint} is from another model; remove {checkpoint.parent}"
+            " to start this training again"
         )
     return tensors
 
@@ -247,9 +247,9 @@ def _compare(
     for name, value in expected.items():
         if found.get(name) != value:
             raise UserError(
-                f"{checkpoint} is of another training, with {name}"
-                f" {found.get(name)}, not {value}; set it back to go on with"
-                f" that one, or remove {checkpoint.parent} to start anew"
+                f"{checkpoint} is from another training, with {name}"
+                f" {found.get(name)}, not {value}; restore the old {name} to"
+                f" resume it, or remove {checkpoint.parent} to start anew"
             )
 
 

@@ -45,8 +45,8 @@ def _download(urls: Sequence[str], target: Path, rows: int) -> Path:
     if target.exists():
         if record.exists() and files.sha256(target) != _recorded(record):
             raise UserError(
-                f"{target} has changed since it was downloaded; delete it,"
-                " and it is fetched again"
+                f"{target} has changed since it was downloaded; delete it to"
+                " download it again"
             )
         return target
     partial = target.with_name(f"{target.name}.part")
@@ -67,8 +67,8 @@ def _download(urls: Sequence[str], target: Path, rows: int) -> Path:
         return target
     raise UserError(
         f"{target.name} cannot be downloaded: {'; '.join(failures)}; try again"
-        " later (what has come is kept), or use the offline profile, which"
-        " needs no network"
+        " later (the part that arrived is kept), or use the offline profile,"
+        " which needs no network"
     )
 
 
@@ -139,7 +139,7 @@ def _check(complete: Path, record: Path, rows: int) -> str:
     digest = files.sha256(complete)
     found = _count_lines(complete)
     if found < 0:
-        return "is no whole gzip file"
+        return "is not a complete gzip file"
     if record.exists() and _recorded(record) != digest:
         return (
             f"has sha256 {digest[:12]}..., and {record} says"
@@ -147,7 +147,7 @@ def _check(complete: Path, record: Path, rows: int) -> str:
             " trust the new file)"
         )
     if rows and found != rows:
-        return f"has {found} rows, and {rows} were published"
+        return f"has {found} rows instead of the {rows} published"
     files.write_text(record, digest + "\n")
     return ""
 

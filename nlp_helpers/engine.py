@@ -114,7 +114,7 @@ def _run_in_processes(
                 continue
             finally:
                 pool.shutdown(cancel_futures=True)
-    raise _killed_too_often(len(undone), "take fewer num_workers")
+    raise _killed_too_often(len(undone), "lower num_workers")
 
 
 def _run_on_ray(
@@ -165,7 +165,7 @@ def _run_on_ray(
             ray.exceptions.WorkerCrashedError,
             ray.exceptions.OutOfMemoryError,
         ) as error:
-            remedy = "set more processors aside for each task"
+            remedy = "use machines with more memory (sweep: raise --cores)"
             raise _killed_too_often(len(waiting), remedy) from error
         yield waiting.pop(done), result
 
@@ -210,6 +210,6 @@ def _killed_too_often(undone: int, remedy: str) -> UserError:
     """Return the error about workers that are killed again and again."""
     return UserError(
         f"worker processes were killed {MOST_ATTEMPTS} times, the last time"
-        f" with {undone} tasks undone; memory may have run out: {remedy}."
-        " What is done stays done"
+        f" with {undone} tasks left; memory may have run out: {remedy}."
+        " Finished tasks are kept"
     )

@@ -39,7 +39,7 @@ def run_command(command: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def explain(error: OSError, what: str = "the folder of the outputs") -> str:
+def explain(error: OSError, what: str = "the project elsewhere") -> str:
     """Return a line that names the file, the cause and the remedy.
 
     Args:

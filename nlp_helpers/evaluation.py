@@ -28,14 +28,12 @@ def check_classes(train: np.ndarray, validation: np.ndarray) -> None:
             is positive or negative.
     """
     if len(set(train)) < 2:
-        problem = "training texts of two classes"
+        problem = "all training texts are of one class"
     elif not np.isin(validation, _CLEAR).any():
-        problem = "validation texts that are positive or negative"
+        problem = "no validation text is positive or negative"
     else:
         return
-    raise UserError(
-        f"there are no {problem}; run notebook 04 with more reviews"
-    )
+    raise UserError(f"{problem}; run notebook 04 with more reviews")
 
 
 def score(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:

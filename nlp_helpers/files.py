@@ -151,7 +151,7 @@ def writing(target: Path) -> Iterator[None]:
     Raises:
         UserError: a file of `target` could not be written.
     """
-    what = "the cache with NLP_HELPERS_CACHE, outputs with output_dir"
+    what = "the cache (NLP_HELPERS_CACHE) or the project elsewhere"
     try:
         yield
     except SafetensorError as error:  # it has its own, for the disk too

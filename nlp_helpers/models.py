@@ -70,7 +70,7 @@ def fetch(name: str) -> Path:
         close = difflib.get_close_matches(name, entries, n=1)
         hint = f"did you mean {close[0]}?" if close else "known:"
         raise UserError(
-            f"no model is called {name!r}, and no model folder either; {hint}"
+            f"there is no model or model folder called {name!r}; {hint}"
             + ("" if close else f" {', '.join(entries)}")
         )
     entry = entries[name]
@@ -135,9 +135,9 @@ def load(
         missing = [name for name in missing if _in_encoder(name, model)]
     if missing:
         raise UserError(
-            f"{name} has no trained weights for {missing[0]} and"
-            f" {len(missing) - 1} more of {model_class.__name__}; choose a"
-            " model that was trained for this task"
+            f"{name} has no trained weights for {missing[0]}"
+            f" ({len(missing)} weights of {model_class.__name__} are missing);"
+            " choose a model that was trained for this task"
         )
     print(f"{paths.shown(Path(name))}: {origin(name)}")
     return tokenizer, model.to(device).eval()
@@ -201,8 +201,9 @@ def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
     tokenizer = _open_tokenizer(fetch(name))
     if not tokenizer.is_fast:
         raise UserError(
-            f"the tokenizer of {name} is written in Python; choose a model"
-            " with a tokenizer.json"
+            f"the tokenizer of {name} is written in Python, and this project"
+            " needs one of the tokenizers library; choose a model with a"
+            " tokenizer.json"
         )
     return tokenizer
 
@@ -261,13 +262,13 @@ def _opening(folder: Path, *others: type[Exception]) -> Iterator[None]:
         cause = " ".join(str(error).split())[:LONGEST_CAUSE]
         raise UserError(
             f"{folder} cannot be opened ({type(error).__name__}: {cause});"
-            " write or copy the model folder again"
+            " copy or download the model folder again"
         ) from error
 
 
 def _check_files(folder: Path, entry: ModelEntry) -> None:
     """Compare the files of an entry with their pinned hashes."""
-    remedy = "check the project out anew"
+    remedy = "restore it, for example with git checkout"
     if entry.distribution:
         remedy = paths.reinstall(entry.distribution)
     for name, expected in entry.sha256.items():
@@ -360,8 +361,8 @@ def _merge_adapters(source: Path, name: str) -> Path:
     for file in ADAPTER_FILES:
         if not (source / file).is_file():
             raise UserError(
-                f"{source} has no {file}; a folder of adapters is one that"
-                " nlp_helpers.pretraining wrote"
+                f"{source} has no {file}; a folder of adapters needs the"
+                f" files {', '.join(ADAPTER_FILES)}"
             )
     with _opening(source, *MISSHAPEN):
         base = files.read_json(source / ADAPTER_CONFIG)[BASE_FIELD]

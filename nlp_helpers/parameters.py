@@ -70,7 +70,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if key.value in names:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value} is there twice",
+                    problem=f"{key.value} appears twice",
                     problem_mark=key.start_mark,
                 )
             names.append(key.value)
@@ -114,7 +114,9 @@ class NextToken(Common):
     prompt: Text = Field(description="text to continue")
     top_k: TopK = Field(description="rows of the table of best tokens")
     num_steps: Count = Field(description="tokens to append")
-    temperature: float = Field(gt=0, description="of the sampling")
+    temperature: float = Field(
+        gt=0, description="below 1 sharpens, above 1 flattens"
+    )
     top_p: Share = Field(description="probability mass of the nucleus")
 
 
@@ -132,7 +134,7 @@ class MaskedBert(Common):
 
     first_segment: Text = Field(description="sentence before the middle [SEP]")
     second_segment: Text = Field(description="sentence after it")
-    masked_word: Text = Field(description="word of the second to hide")
+    masked_word: Text = Field(description="word of second_segment to hide")
     top_k: TopK = Field(description="rows of the table of best tokens")
 
 
@@ -142,10 +144,12 @@ class AmazonPreprocessing(Common):
     review_source: Text = Field(
         description="name in reviews.yaml, or a folder of review files"
     )
-    categories: list[Text] = Field(description="of that source; [] means all")
+    categories: list[Text] = Field(
+        description="categories to read; [] means all"
+    )
     sample_per_category: int = Field(ge=0, description="0 keeps all reviews")
     max_bad_share: float = Field(
-        ge=0, le=1, description="of a file's records, before the run stops"
+        ge=0, le=1, description="share of unusable records that is tolerated"
     )
     group_by: Literal["review", "product", "reviewer", "none"] = Field(
         description="what stays on one side of the split"
@@ -155,13 +159,13 @@ class AmazonPreprocessing(Common):
     )
     test_size: float = Field(ge=0.01, le=0.5, description="validation share")
     tokenizer_backend: Literal["tokenizers", "tokie"] = Field(
-        description="tokie is faster, and proves itself on a sample first"
+        description="tokie is faster; checked on a sample first"
     )
     engine: Literal["local", "ray"] = Field(
         description="ray works on the cluster that RAY_ADDRESS names"
     )
     num_workers: int = Field(
-        ge=0, description="processes of the local engine; 0 is this one"
+        ge=0, description="processes of the local engine; 0 starts none"
     )
 
 
@@ -171,22 +175,28 @@ class BertFineTuning(Common):
     data_dir: Text = Field(description="the output_dir of notebook 04")
     num_epochs: Count = Field(description="passes over the training data")
     batch_size: Count = Field(description="reviews of one optimizer step")
-    learning_rate: float = Field(gt=0, lt=1, description="highest of the run")
-    warmup_ratio: float = Field(ge=0, le=1, description="share of the steps")
+    learning_rate: float = Field(
+        gt=0, lt=1, description="highest learning rate"
+    )
+    warmup_ratio: float = Field(
+        ge=0, le=1, description="share of steps with a rising rate"
+    )
     weight_decay: float = Field(
-        ge=0, description="not on biases and LayerNorm"
+        ge=0, description="not applied to biases and LayerNorm"
     )
     class_weight: Literal["none", "balanced"] = Field(
         description="balanced lets small classes count as much as large ones"
     )
     freeze_layers: int = Field(
-        ge=0, description="from the bottom, embeddings included; 0 is none"
+        ge=0, description="layers to freeze, with the embeddings; 0 is none"
     )
-    num_seeds: Count = Field(description="trainings, from seed upwards")
-    num_processes: Count = Field(description="that share each batch")
+    num_seeds: Count = Field(description="training runs: seed, seed + 1, ...")
+    num_processes: Count = Field(
+        description="processes (GPUs) that share each batch"
+    )
     checkpoint_every: Count = Field(description="steps between checkpoints")
     sentences: list[Text] = Field(
-        min_length=1, description="to be labelled at the end"
+        min_length=1, description="texts to label at the end"
     )
 
 
@@ -274,7 +284,8 @@ def read_file(notebook: str, path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(
-            f"no parameters file {path}; a profile has one for each notebook"
+            f"there is no parameters file {path}; correct the path, or copy"
+            " the file from params/offline"
         )
     values = read_yaml(path)
     if not isinstance(values, dict):
@@ -289,8 +300,8 @@ def validate(notebook: str, values: Mapping[str, Any], where: str) -> None:
     for name in values:
         if not isinstance(name, str):
             raise UserError(
-                f"{where}: {name!r} is no name of a parameter (in YAML `no`"
-                " and `on` are truth values)"
+                f"{where}: {name!r} is not a parameter name (YAML reads an"
+                " unquoted `no`, `on` or `yes` as true or false)"
             )
         if SECRET_NAME.search(name):
             raise UserError(
@@ -307,11 +318,11 @@ def validate(notebook: str, values: Mapping[str, Any], where: str) -> None:
         first = problems[0]
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
-            reason = "is missing"
+            reason = "is missing; add it"
         elif first["type"] == "extra_forbidden":
             close = difflib.get_close_matches(name, schema.model_fields, n=1)
-            reason = f"is no parameter of {notebook}" + (
-                f"; did you mean {close[0]}?" if close else ""
+            reason = f"is not a parameter of {notebook}" + (
+                f"; did you mean {close[0]}?" if close else "; remove it"
             )
         else:
             message = first["msg"][0].lower() + first["msg"][1:]

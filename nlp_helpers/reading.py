@@ -115,7 +115,7 @@ class Report:
             f"{self.path}: {bad} of {self.rows} records"
             f" ({bad / self.rows:.1%}) cannot be used ({reasons}), more than"
             f" max_bad_share {max_bad_share:.1%} allows; {first}; see"
-            f" rejects.jsonl, {self._remedy()}"
+            f" rejects.jsonl in output_dir, {self._remedy()}"
         )
 
     def _remedy(self) -> str:
@@ -123,7 +123,7 @@ class Report:
         if self.kept or self.dropped.keys() - {"no text", "no rating"}:
             return "mend the file, or raise max_bad_share"
         text, rating = (" or ".join(NAMES[n]) for n in ("text", "overall"))
-        return f"and name the text {text}, the rating {rating}"
+        return f"and rename the fields: text to {text}, rating to {rating}"
 
 
 def connect() -> duckdb.DuckDBPyConnection:

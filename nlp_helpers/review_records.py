@@ -54,8 +54,8 @@ def detect_form(path: Path) -> str:
         start = _read_some(stream, PROBED_BYTES)
     if _is_utf16(start):
         raise UserError(
-            f"{path} is written in UTF-16; reviews are read as UTF-8, which"
-            " `iconv -f UTF-16 -t UTF-8` makes of it"
+            f"{path} is written in UTF-16; convert it to UTF-8 with `iconv -f"
+            " UTF-16 -t UTF-8`"
         )
     start = start.removeprefix(BYTE_ORDER_MARK).replace(b"\0", b"").lstrip()
     if not start:
@@ -71,9 +71,9 @@ def detect_form(path: Path) -> str:
     if start.startswith(b"{"):
         return "JSON lines"  # damaged at the start; the counts will show it
     raise UserError(
-        f"{path} is no file of reviews: it begins with {start[:40]!r}; JSON"
-        " lines, a JSON array or Python literals are read, plain or gzipped."
-        " pandas makes JSON lines of a table: `read_csv(...)"
+        f"{path} is not a file of reviews: it begins with {start[:40]!r}. Use"
+        " JSON lines, a JSON array or Python literals, plain or gzipped."
+        " pandas turns a table into JSON lines: `read_csv(...)"
         ".to_json(..., orient='records', lines=True)`"
     )
 

@@ -56,7 +56,7 @@ def fetch(source: str, categories: list[str]) -> dict[str, list[Path]]:
         if folder.is_dir():
             return _find_own(folder, categories)
         raise UserError(
-            f"no reviews are called {source!r}, and no folder either; known:"
+            f"there are no reviews and no folder called {source!r}; known:"
             f" {', '.join(entries)}"
         )
     entry = entries[source]
@@ -137,7 +137,9 @@ def _find_own(folder: Path, categories: list[str]) -> dict[str, list[Path]]:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         inside = [file for file in inside if _is_visible(file)]
         if not inside:
-            raise UserError(f"{path} has no file of reviews; remove it")
+            raise UserError(
+                f"{path} has no file of reviews; add one, or remove the folder"
+            )
         found.setdefault(path.name.split(".")[0], []).extend(inside)
     _check_categories(str(folder), categories, found)
     return {name: found[name] for name in categories or found}

@@ -57,7 +57,7 @@ def open_backend(
     except ImportError as error:
         raise UserError(
             "tokenizer_backend is tokie, and tokie is not installed;"
-            " `pip install tokie`, or set it to tokenizers"
+            " run `pip install tokie`, or set tokenizer_backend: tokenizers"
         ) from error
     fast = tokie.Tokenizer.from_json(tokenizer_file)
     fast.no_padding()
@@ -89,7 +89,7 @@ def prove(
         if not np.array_equal(expected, found):
             raise UserError(
                 f"tokenizer_backend {backend} gives other ids than tokenizers"
-                f" for {text[:60]!r}; set it to tokenizers"
+                f" for {text[:60]!r}; set tokenizer_backend to tokenizers"
             )
 
 

@@ -228,7 +228,7 @@ def test_a_killed_kernel_is_a_failure_with_a_record(run, root):
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(
-        f"error: {NAME}.ipynb: the kernel died by SIGKILL; it last had 0."
+        f"error: {NAME}.ipynb: the kernel died by SIGKILL, using 0."
     )
     assert "lower batch_size" in last
     assert record(root)["status"] == "failed"
@@ -326,7 +326,7 @@ def test_predict_refuses_what_is_no_checkpoint(root, python):
         text=True,
     )
     assert done.returncode == 1
-    assert "no model is called" in done.stderr
+    assert "there is no model or model folder called" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

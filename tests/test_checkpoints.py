@@ -153,11 +153,11 @@ def test_a_damaged_checkpoint_is_refused(training, tmp_path, damage):
 
 def test_a_checkpoint_of_another_training_is_refused(training, tmp_path):
     save(tmp_path, 3, training)
-    with pytest.raises(UserError, match="seed 1, not 2; set it back"):
+    with pytest.raises(UserError, match="seed 1, not 2; restore the old seed"):
         checkpoints.restore(
             tmp_path, *fresh(training), MADE_WITH | {"seed": 2}
         )
-    with pytest.raises(UserError, match="of another model"):
+    with pytest.raises(UserError, match="from another model"):
         parameters, optimizer = fresh(training)
         parameters["more"] = parameters.pop("bias")
         checkpoints.restore(tmp_path, parameters, optimizer, MADE_WITH)

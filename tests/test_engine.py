@@ -50,7 +50,7 @@ def test_a_killed_workers_task_is_done_again(tmp_path):
 
 
 def test_workers_that_always_die_end_in_one_error():
-    with pytest.raises(UserError, match="killed 5 times.*fewer num_workers"):
+    with pytest.raises(UserError, match="killed 5 times.*lower num_workers"):
         list(engine.run(die, [(1,), (2,)], num_workers=2))
 
 

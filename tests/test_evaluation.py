@@ -133,8 +133,8 @@ def test_copies_make_nothing_surer_where_they_are_one_group(many):
 @pytest.mark.parametrize(
     ("train", "validation", "message"),
     [
-        ([1, 1, 1], [0, 1, 2], "no training texts of two classes; run"),
-        ([0, 1, 2], [0, 0], "no validation texts that are positive or"),
+        ([1, 1, 1], [0, 1, 2], "all training texts are of one class; run"),
+        ([0, 1, 2], [0, 0], "no validation text is positive or neg"),
         ([0, 1], [2, 2], None),
     ],
 )

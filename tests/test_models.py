@@ -139,7 +139,7 @@ def test_a_new_head_comes_with_a_trained_encoder_alone(root, lost):
         ("[hub", "models.yaml is not YAML: while parsing"),
         ("hub", "mine: Input should be a valid dict"),
         ("{}\n1: {}", "must hold names, each with its fields"),
-        ("{}\nmine: {}", "models.yaml is not YAML: mine is there twice"),
+        ("{}\nmine: {}", "models.yaml is not YAML: mine appears twice"),
     ],
 )
 def test_a_slip_in_the_list_of_models_is_one_line(

@@ -110,7 +110,7 @@ def changed(project, tmp_path, values):
     [
         (
             {"learning_rat": 0.1},
-            "learning_rat is no .* did you mean learning_",
+            "learning_rat is not .* did you mean learning_",
         ),
         ({"learning_rate": "tiny"}, "learning_rate is 'tiny': .*valid number"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0: .*greater than 0"),
@@ -118,7 +118,7 @@ def changed(project, tmp_path, values):
             {"weight_decay": float("inf")},
             "weight_decay is '.inf': .*valid number",
         ),
-        ({False: 3}, "False is no name of a parameter"),
+        ({False: 3}, "False is not a parameter name"),
         ({"num_epochs": "3"}, "num_epochs is '3': .*valid integer"),
         ({"num_epochs": 0}, "num_epochs is 0"),
         ({"model_name": False}, "model_name is False: .*in YAML write 'NO'"),
@@ -190,7 +190,7 @@ def test_a_notebook_can_be_run_again_in_the_same_kernel(project, name):
     [
         ("seed: 2018", "seed: 02018", "seed is '02018': input should be a"),
         ("seed: 2018", "seed: 1:30", "seed is '1:30': input should be a"),
-        ("seed: 2018", "seed: 2018\nseed: 7", "is not YAML: seed is there tw"),
+        ("seed: 2018", "seed: 2018\nseed: 7", "is not YAML: seed appears tw"),
         ("top_p: 0.9", "top_p: 0:0.9", "top_p is '0:0.9': input should"),
         ("top_p: 0.9", "top_p: 012e-3", "top_p is '012e-3': input should"),
         ("top_p: 0.9", "top_p: .9", ""),

@@ -523,7 +523,9 @@ def test_the_average_of_two_runs_is_a_folder_of_weights(corpus, tmp_path):
         *corpus, tmp_path / "2", 1, 1, replace(SMALL, rank=8), "cpu"
     )
     other = tmp_path / "2" / "weights"
-    with pytest.raises(UserError, match="2/weights has other adapters than"):
+    with pytest.raises(
+        UserError, match="2/weights and .* hold adapters of different"
+    ):
         training.average([folders[0], other], tmp_path / "mean")
     (other / models.OUTPUT_BIAS).unlink()
     with pytest.raises(
@@ -548,7 +550,7 @@ def test_what_cannot_be_started_from_is_refused(corpus, tmp_path, kind):
         case "encoder":
             settings = replace(settings, train="encoder")
     with pytest.raises(
-        UserError, match="--start-from is|no weights that|of this --rank"
+        UserError, match="--start-from is|no weights that|do not fit"
     ):
         training.build_model(settings)
 

@@ -122,7 +122,7 @@ def test_a_sweep_goes_on_with_what_is_missing(place):
     ("old", "new", "message"),
     [
         ("top_k:", "output_dir: [a, b]\n  top_k:", "chosen by the sweep"),
-        ("top_k:", "topk:", "topk is no parameter of 01_next_token"),
+        ("top_k:", "topk:", "topk is not a parameter of 01_next_token"),
         ("[3, 5]", "[3, -5]", "top_k is -5"),
         ("[3, 5]", "[]", "no combination"),
         ("metric: best_probability", "", "metric: field required"),

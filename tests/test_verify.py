@@ -51,7 +51,7 @@ def test_a_failed_run_is_not_compared(outputs):
     path = outputs / "offline" / NAME / "run.json"
     path.write_text('{"status": "failed"}')
     done = command("verify", "--no-run", "01")
-    assert done.returncode == 1 and "tells of no finished run" in done.stderr
+    assert done.returncode == 1 and "has no finished run" in done.stderr
 
 
 def test_the_reference_is_the_same_as_itself(outputs):
@@ -127,17 +127,20 @@ def test_accept_takes_over_what_was_run_and_nothing_else(outputs, project):
     change_metric(outputs, NAME, "best_token", lambda value: "nobody")
     done = command("accept", "01")
     assert done.returncode == 1
-    assert "run.json tells of other results than there are" in done.stderr
+    assert "run.json does not match the results beside it" in done.stderr
     finish(outputs)
     notebook = outputs.parent / "notebooks" / f"{NAME}.ipynb"
     notebook.write_text(notebook.read_text() + "\n")
     done = command("accept", "01")
     assert done.returncode == 1
-    assert "run.json is of other code, parameters or inputs" in done.stderr
+    assert (
+        "run.json was made with other code, parameters or inputs"
+        in done.stderr
+    )
     assert verdicts(outputs, NAME) == {"best_token": verify.DIFFERENT}
     path = outputs / "offline" / NAME / "run.json"
     path.write_text('{"status": "failed"}')
-    with pytest.raises(UserError, match="tells of no finished run; run"):
+    with pytest.raises(UserError, match="does not record a finished run; run"):
         verify.accept([NAME])
 
 
@@ -171,6 +174,6 @@ def test_a_reference_that_lacks_a_file_can_be_made(outputs):
     finish(outputs)
     done = command("verify", "01")  # before anything runs
     assert done.returncode == 1
-    assert "reference has no" in done.stderr and "accept 01" in done.stderr
+    assert "there is no outputs/reference" in done.stderr and "accept 01" in done.stderr
     assert command("accept", "01").returncode == 0
     assert metrics.exists()

@@ -32,20 +32,25 @@ def main() -> None:
     run_command(commands)
 
 
-PROFILE = click.option("--profile", default="offline", show_default=True)
+PROFILE = click.option(
+    "--profile",
+    default="offline",
+    show_default=True,
+    help="Folder in params/ with the parameters to use.",
+)
 FORCE = click.option(
-    "--force", is_flag=True, help="Run also what would write the same again."
+    "--force", is_flag=True, help="Run even what is up to date."
 )
 JOBS = click.option(
     "--jobs",
     type=click.IntRange(min=0),
     default=0,
-    help="Notebooks side by side at most; default one for each core.",
+    help="Most notebooks to run at once; 0 (default): one for each core.",
 )
 PLAIN = click.option(
     "--plain-kernels",
     is_flag=True,
-    help="Start each kernel anew instead of forking it; slower.",
+    help="Start each kernel as a new process, not by forking; slower.",
 )
 NOTEBOOKS = click.argument("notebooks", nargs=-1)
 
@@ -65,9 +70,9 @@ def run(
 ) -> None:
     """Execute NOTEBOOKS (for example 01 03; default all) headless.
 
-    Executed notebooks, metrics and figures go to outputs/PROFILE/. What a
-    finished run left is not made again, unless parameters, code, inputs or
-    packages have changed.
+    Executed notebooks, metrics and figures go to outputs/PROFILE/. Finished
+    notebooks are skipped unless parameters, code, inputs or packages have
+    changed.
     """
     from nlp_helpers.batch import tasks
 
@@ -154,7 +159,7 @@ def verify(
 @commands.command()
 @NOTEBOOKS
 def accept(notebooks: tuple[str, ...]) -> None:
-    """Show how the last run differs, and take it over as the reference.
+    """Show how the last run differs, then make it the new reference.
 
     NOTEBOOKS of outputs/offline (default all) replace outputs/reference.
     """
@@ -203,7 +208,7 @@ def params(notebook: str) -> None:
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Here, or on the Ray cluster that RAY_ADDRESS names.",
+    help="local: this machine; ray: the cluster that RAY_ADDRESS names.",
 )
 @click.option(
     "--cores",
@@ -266,13 +271,13 @@ def status() -> None:
 
 
 @commands.command()
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="List only; remove nothing.")
 def clean(dry_run: bool) -> None:
-    """Remove what no result needs.
+    """Remove leftovers of runs; keep all results.
 
-    That is half-written files of killed runs, and the checkpoints of
-    trainings that a finished notebook 05 has judged. Results stay, and so
-    does what an interrupted run goes on from.
+    Leftovers are half-written files of killed runs, and checkpoints that a
+    finished notebook 05 no longer needs. What an interrupted run resumes from
+    is kept.
     """
     from nlp_helpers.batch import housekeeping
 
@@ -296,7 +301,7 @@ def clean(dry_run: bool) -> None:
     type=click.Choice(["json", "table"]),
     default="json",
     show_default=True,
-    help="JSON lines as they come, or one table of all.",
+    help="json: a line for each text at once; table: all at the end.",
 )
 @click.option(
     "--device",
@@ -308,8 +313,8 @@ def clean(dry_run: bool) -> None:
 def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
     """Label the lines of FILE (default: standard input).
 
-    Each line is a text; empty lines are passed over. Answers come in the
-    order of the lines, while more are read: text, label, and the probability
+    Each line is a text; empty lines are skipped. Answers appear in the order
+    of the lines, before all lines are read: text, label, and the probability
     of each label.
     """
     from nlp_helpers import classifier, session
@@ -341,7 +346,7 @@ def _with_bar(answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         count += 1
         yield answer
     if not count:
-        raise UserError("the input has no text; give one text a line")
+        raise UserError("the input has no text; give one text per line")
     rate = count / (time.perf_counter() - started)
     click.echo(f"{count:,} texts, {rate:,.0f} a second", err=True)
 

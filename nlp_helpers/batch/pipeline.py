@@ -76,7 +76,8 @@ class Runner:
                     missing = needs[task.label] - done.keys()
                     if failed := _failed(needs[task.label], done):
                         problem = (
-                            f"{task.label} was not run: it needs {failed}"
+                            f"{task.label} was not run: it needs {failed},"
+                            " which did not finish"
                         )
                         result = Result(
                             task.label, "not run", task.output, problem=problem

@@ -75,8 +75,8 @@ def fork(function: Any, arguments: tuple[Any, ...]) -> BaseProcess:
             process.start()
         except (EOFError, ConnectionError) as error:
             raise RuntimeError(
-                "the process that kernels are forked from was killed; run it"
-                " again, or with --plain-kernels"
+                "the process that kernels are forked from was killed; start"
+                " the command again, or add --plain-kernels"
             ) from error
     return process
 

@@ -102,7 +102,7 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
     notebook, given = task.notebook, task.values
     source = paths.project_root() / "notebooks" / f"{notebook}.ipynb"
     if not source.is_file():
-        raise UserError(f"there is no {source}; restore it")
+        raise UserError(f"{source} is missing; restore it (git checkout)")
     decides = {
         "parameters": dict(given),
         "notebook_sha256": files.sha256(source),

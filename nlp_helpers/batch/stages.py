@@ -76,15 +76,15 @@ def dependencies(
     for label, task in tasks.items():
         if task.notebook not in stages:
             raise UserError(
-                f"{STAGES} has no entry {task.notebook}; add one, which says"
-                " what it needs and must leave"
+                f"{STAGES} has no entry {task.notebook}; add one that says"
+                " what the notebook needs and which files it must write"
             )
         for key in stages[task.notebook].inputs:
             needed = outputs.get(paths.resolve(task.values[key]))
             if needed == label:
                 raise UserError(
-                    f"{label}: {key} and output_dir are one folder; {key} is"
-                    " that of another notebook"
+                    f"{label}: {key} and output_dir name the same folder; set"
+                    f" {key} to the output_dir of the notebook it reads from"
                 )
             needs[label] |= {needed} - {None}
     return needs

@@ -62,12 +62,14 @@ def plan(sweep: Sweep, folder: Path) -> list[list[Task]]:
     for name in sweep.grid:
         if not any(name in task.values for task in base):
             names = ", ".join(task.notebook for task in base)
-            raise UserError(f"grid: {name} is no parameter of {names}")
+            raise UserError(f"grid: {name} is not a parameter of {names}")
     if "output_dir" in sweep.grid:
-        raise UserError("grid: output_dir is chosen by the sweep")
+        raise UserError("grid: output_dir is chosen by the sweep; remove it")
     combinations = list(itertools.product(*sweep.grid.values()))
     if not combinations:
-        raise UserError("grid: a list is empty, so there is no combination")
+        raise UserError(
+            "grid: a list is empty, so no combination is left; add a value"
+        )
     return [
         _combination(base, dict(zip(sweep.grid, values, strict=True)), folder)
         for values in combinations
@@ -188,8 +190,8 @@ def write(sweep: Sweep, table: pd.DataFrame, folder: Path) -> list[Path]:
     numbers = table.select_dtypes("number").columns.difference(sweep.grid)
     if sweep.metric not in numbers:
         raise UserError(
-            f"metric: no run wrote a number {sweep.metric}; known:"
-            f" {', '.join(numbers)}"
+            f"metric in the sweep file: no run wrote a number {sweep.metric};"
+            f" known: {', '.join(numbers)}"
         )
     figure = plots.sweep(table, list(sweep.grid), sweep.metric, "Sweep")
     plots.save(figure, written[2])

@@ -61,7 +61,7 @@ def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
     content = record.read(found / notebook / "run.json") or {}
     if content.get("status") != "finished":
         raise UserError(
-            f"{paths.shown(found / notebook)} tells of no finished run; run"
+            f"{paths.shown(found / notebook)} has no finished run; run"
             f" `python -m nlp_helpers run {notebook[:2]}` first"
         )
     metrics = [
@@ -82,8 +82,9 @@ def check_reference(reference: Path, notebook: str) -> None:
     """Raise a UserError if a reference folder has not got a notebook."""
     if lacking := _lacks(reference, notebook):
         raise UserError(
-            f"the reference has no {lacking}; `python -m nlp_helpers accept"
-            f" {notebook[:2]}` makes it of the last run"
+            f"there is no {lacking} to compare with; `python -m nlp_helpers"
+            f" accept {notebook[:2]}` makes outputs/reference from the last"
+            " run"
         )
 
 
@@ -197,13 +198,13 @@ def accept(notebooks: list[str]) -> list[Path]:
         path = task.output.with_suffix("") / "run.json"
         found = record.read(path)
         if not found or found["status"] != "finished":
-            problem = "tells of no finished run"
+            problem = "does not record a finished run"
         elif not record.is_made_of(
             found, record.describe(task, stages.read()[task.notebook])
         ):
-            problem = "is of other code, parameters or inputs"
+            problem = "was made with other code, parameters or inputs"
         elif record.artifacts(task.output) != found["artifacts"]:
-            problem = "tells of other results than there are"
+            problem = "does not match the results beside it"
         else:
             continue
         raise UserError(

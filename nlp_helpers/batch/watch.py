@@ -94,13 +94,13 @@ class Watch:
             cause = f"by {signal.Signals(-status).name}"
         total = psutil.virtual_memory().total
         advice = {
-            "by SIGKILL": "if nobody killed it, memory ran out: lower"
+            "by SIGKILL": "unless someone killed it, memory ran out: lower"
             " batch_size or max_length, or stop other programs",
-            "by SIGTERM": "somebody stopped it: run it again",
+            "by SIGTERM": "something stopped it: run the notebook again",
         }.get(cause, "run the notebook in JupyterLab to see more")
         return (
-            f"the kernel died {cause}; it last had {self.last / 2**30:.1f} GiB"
-            f" of {total / 2**30:.0f}; {advice}"
+            f"the kernel died {cause}, using {self.last / 2**30:.1f} of"
+            f" {total / 2**30:.0f} GiB of memory; {advice}"
         )
 
 

@@ -22,12 +22,12 @@ NOTEBOOK = "05_bert_fine_tuning"
     default=f"params/offline/{NOTEBOOK}.yaml",
     help="Parameters of notebook 05.",
 )
-@click.option("--output-dir", help="Instead of the one in PARAMS.")
+@click.option("--output-dir", help="Replaces output_dir of PARAMS.")
 def main(params: Path, output_dir: str | None) -> None:
     """Train as notebook 05 does, all seeds, into OUTPUT_DIR/training.
 
-    Interrupted and started again, it goes on. The last checkpoints stay:
-    notebook 05 goes on from them, so that it judges and does not train.
+    If it is interrupted, start it again: it resumes. The last checkpoints are
+    kept, so that notebook 05 can evaluate without training again.
     """
     if not params.is_file():  # here; then it is one below the root
         params = paths.resolve(params)

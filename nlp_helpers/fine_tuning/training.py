@@ -113,8 +113,8 @@ def freeze(model: BertForSequenceClassification, num_layers: int) -> None:
     layers = model.bert.encoder.layer
     if num_layers > len(layers):
         raise UserError(
-            f"freeze_layers is {num_layers}, but the model has"
-            f" {len(layers)} layers"
+            f"freeze_layers is {num_layers}, but the model has only"
+            f" {len(layers)} layers; lower it"
         )
     if num_layers:
         model.bert.embeddings.requires_grad_(False)
@@ -181,7 +181,7 @@ def launch(
     if is_cuda and num_processes > torch.cuda.device_count():
         raise UserError(
             f"num_processes is {num_processes}, but this machine has"
-            f" {torch.cuda.device_count()} GPUs; each process needs one"
+            f" {torch.cuda.device_count()} GPU(s); lower num_processes"
         )
     config = LaunchConfig(
         min_nodes=1,
@@ -230,9 +230,9 @@ def make_accelerator(device: str) -> Accelerator:
 def _other_device(wanted: str, cause: str) -> UserError:
     """Return the error about a device that accelerate does not change to."""
     return UserError(
-        f"device is {wanted}, but accelerate does not change over to it"
-        f" ({cause}); restart the kernel, or set device to the one that"
-        " accelerate was launched for"
+        f"device is {wanted}, but accelerate has already been set up for"
+        f" another device ({cause}); restart the kernel, or set device to"
+        " that one"
     )
 
 
@@ -520,8 +520,9 @@ class Run:
         steps = self.accelerator.gather(step.to(self.accelerator.device))
         if (steps != steps[0]).any():
             raise UserError(
-                f"not all machines see the checkpoints in {folder}; put it on"
-                " a disk that they share, or remove it"
+                f"not all machines see the checkpoints in {folder}; put"
+                " output_dir on a shared disk, or remove that folder to start"
+                " again"
             )
         if state is None:
             return {}

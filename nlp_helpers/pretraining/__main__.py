@@ -27,7 +27,7 @@ HELD_OUT = click.option(
 
 @click.group(context_settings={"show_default": True})
 def main() -> None:
-    """Fetch, generate, collect, train: `make train-mlm` does these four."""
+    """Train the head: fetch, generate, collect, train (make train-mlm)."""
 
 
 @main.command()
@@ -61,11 +61,14 @@ def collect(folder: Path, held_out: Path) -> None:
     "--output",
     type=FOLDER_PATH,
     default="build/minilm-l6-mlm",
-    help="Gets weights/ and checkpoints/; a run in it is taken up again.",
+    help="Folder for weights/ and checkpoints/; a run found there is resumed.",
 )
 @click.option("--num-steps", default=9000, type=COUNT, help="Optimizer steps.")
 @click.option(
-    "--evaluate-every", default=500, type=COUNT, help="Steps in between."
+    "--evaluate-every",
+    default=500,
+    type=COUNT,
+    help="Steps between evaluations.",
 )
 @click.option(
     "--train",
@@ -80,30 +83,30 @@ def collect(folder: Path, held_out: Path) -> None:
     help="Adapters and head of an earlier run, instead of new ones.",
 )
 @click.option(
-    "--rank", default=DEFAULTS.rank, type=COUNT, help="Of the adapters."
+    "--rank", default=DEFAULTS.rank, type=COUNT, help="Rank of the adapters."
 )
 @click.option(
     "--batch-rows",
     default=DEFAULTS.batch_rows,
     type=COUNT,
-    help="Rows of a step.",
+    help="Rows in each step.",
 )
 @click.option(
     "--max-length",
     default=DEFAULTS.max_length,
     type=click.IntRange(8, 512),
-    help="Tokens of a row.",
+    help="Tokens in each row.",
 )
 @click.option(
     "--learning-rate",
     default=DEFAULTS.learning_rate,
-    help="Highest of the run.",
+    help="Highest learning rate.",
 )
 @click.option(
     "--warmup-steps",
     default=DEFAULTS.warmup_steps,
     type=click.IntRange(min=0),
-    help="Steps up to that rate.",
+    help="Steps until the rate is reached.",
 )
 @click.option(
     "--decay-share",
@@ -115,7 +118,7 @@ def collect(folder: Path, held_out: Path) -> None:
     "--mask-share",
     default=DEFAULTS.mask_share,
     type=SHARE,
-    help="Share that is masked.",
+    help="Share of the tokens to mask.",
 )
 @click.option(
     "--whole-word-share",
@@ -138,7 +141,7 @@ def train(
     device: str,
     **settings,
 ) -> None:
-    """Train; the defaults, with --start-from, are those of the last run."""
+    """Train; the defaults are the settings of the last published run."""
     training.train(
         folder,
         held_out,
@@ -153,10 +156,10 @@ def train(
 @main.command()
 @click.argument("folders", nargs=-1, required=True, type=FOLDER_PATH)
 @click.option(
-    "--output", required=True, type=FOLDER_PATH, help="Gets the mean."
+    "--output", required=True, type=FOLDER_PATH, help="Folder for the mean."
 )
 def average(folders: tuple[Path, ...], output: Path) -> None:
-    """Write the mean of FOLDERS; one named more often counts for more."""
+    """Write the mean of FOLDERS; a folder named twice counts twice."""
     training.average(folders, output)
 
 

@@ -131,8 +131,8 @@ def load_adapters(model: torch.nn.Module, folder: Path) -> None:
     wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
     if _shapes(adapters) != _shapes(wanted):
         raise UserError(
-            f"{folder / models.ADAPTERS} has no adapters of this --rank and"
-            " model"
+            f"the adapters in {folder / models.ADAPTERS} do not fit; pass the"
+            " --rank they were trained with"
         )
     set_peft_model_state_dict(model, adapters)
     inner(model).cls.predictions.bias.data.copy_(bias)
@@ -151,7 +151,10 @@ def average(folders: Sequence[Path], output: Path) -> None:
     first, *others = [_read_weights(folder) for folder in folders]
     for folder, other in zip(folders[1:], others, strict=True):
         if _shapes(other) != _shapes(first):
-            raise UserError(f"{folder} has other adapters than {folders[0]}")
+            raise UserError(
+                f"{folder} and {folders[0]} hold adapters of different shapes;"
+                " average weights of one --rank"
+            )
     mean = {
         name: torch.stack([tensor, *(o[name] for o in others)]).mean(0).half()
         for name, tensor in first.items()
@@ -174,8 +177,8 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         tensors["bias"] = load_file(folder / models.OUTPUT_BIAS)["bias"]
     except (OSError, KeyError, SafetensorError) as error:
         raise UserError(
-            f"{folder} holds no weights that a run wrote ({error}); name the"
-            " folder weights/ of an --output"
+            f"{folder} holds no weights that a run wrote ({error}); give the"
+            " weights/ folder inside a run's --output"
         ) from error
     return {name: tensor.float() for name, tensor in tensors.items()}
 
