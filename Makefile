@@ -64,8 +64,9 @@ distclean: ## remove what clean removes, and VENV
 
 # The third-party packages.  They are always installed into an empty folder:
 # what an interrupted or older set-up left there is never trusted.  While the
-# work is going on, .unfinished names the process: nobody's own environment is
-# ever emptied, and no two set-ups meet.  .locked and .ready come last.
+# work is going on, .unfinished names machine and process: nobody's own
+# environment is ever emptied, nor one that another make is filling.  .locked
+# and .ready come last.
 $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offline.txt)
 	@command -v $(PYTHON) >/dev/null || { echo "error: PYTHON=$(PYTHON) not found; install Python 3.10 to 3.13, or name yours: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
@@ -74,10 +75,11 @@ $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offli
 	  || { echo "error: PYTHON=$(PYTHON) lacks venv (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@[ ! -e $(VENV) ] || [ -e $@ ] || [ -e $(VENV)/.unfinished ] \
 	  || { echo "error: $(VENV) was not made by make setup; remove it or set VENV" >&2; exit 1; }
-	@! kill -0 "$$(cat $(VENV)/.unfinished 2>/dev/null)" 2>/dev/null \
+	@[ ! -e $(VENV)/.unfinished ] || { read -r host pid; \
+	    [ "$$host" = "$$(uname -n)" ] && ! kill -0 "$$pid" 2>/dev/null; } < $(VENV)/.unfinished \
 	  || { echo "error: another make is setting up $(VENV); wait for it. If none is running, remove $(VENV)" >&2; exit 1; }
 	@echo "Setting up $(VENV), once, in a few minutes: 0.75 GB to download, 2.6 GB on disk (with CUDA: 3.3 GB and 6.3 GB)"
-	@mkdir -p $(VENV) && echo $$PPID > $(VENV)/.unfinished
+	@mkdir -p $(VENV) && echo "$$(uname -n) $$PPID" > $(VENV)/.unfinished
 	@find $(VENV) -mindepth 1 -maxdepth 1 ! -name .unfinished -exec rm -rf {} +
 	@$(PYTHON) -m venv $(VENV)
 	@echo "  torch without CUDA, if an index offers it (requirements/torch-cpu.txt)"

@@ -76,6 +76,7 @@ def save(
                 **state,
             }
             files.write_json(staging / "state.json", content)
+            files.flush(staging)  # the one before goes next
         for older in sorted(folder.glob("step-*"))[:-1]:
             shutil.rmtree(older)
 
@@ -246,10 +247,13 @@ def _compare(
     """
     for name, value in expected.items():
         if found.get(name) != value:
+            remedy = f"restore the old {name}"
+            if name == "precision":  # of the processor, not of a setting
+                remedy = "use a machine of the first one's kind"
             raise UserError(
                 f"{checkpoint} is from another training, with {name}"
-                f" {found.get(name)}, not {value}; restore the old {name} to"
-                f" resume it, or remove {checkpoint.parent} to start anew"
+                f" {found.get(name)}, not {value}; {remedy} to resume it, or"
+                f" remove {checkpoint.parent} to start anew"
             )
 
 

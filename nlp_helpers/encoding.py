@@ -202,7 +202,7 @@ def read_shards(folder: Path, split: str, tokenizer_name: str) -> TokenSet:
 
     Raises:
         UserError: there are none, rows are missing, or they were made with
-            another tokenizer.
+            another tokenizer or of other texts than lie beside them.
     """
     description_file = folder / "shards.json"
     if not description_file.is_file():
@@ -222,6 +222,13 @@ def read_shards(folder: Path, split: str, tokenizer_name: str) -> TokenSet:
         raise UserError(
             f"the tokenizer of {tokenizer_name} has changed since {folder} was"
             " made; run notebook 04 again"
+        )
+    texts = folder.parent / "splits" / f"{split}.parquet"
+    made_of = description["sha256"].get(texts.name)
+    if texts.is_file() and files.sha256(texts) != made_of:
+        raise UserError(
+            f"{folder} was made of another {texts.name} than there is now; run"
+            " notebook 04 again"
         )
     shards = sorted(folder.glob(f"{split}-*.parquet"))
     tables = [pq.read_table(shard) for shard in shards]

@@ -3,6 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 REMEDIES = {
     errno.ENOSPC: "free some space",
@@ -10,6 +11,7 @@ REMEDIES = {
     errno.EROFS: "make it writable",
     errno.EACCES: "make it writable",
     errno.EPERM: "make it writable",
+    errno.ENOLCK: "mount it with locks",
 }
 
 
@@ -39,14 +41,19 @@ def run_command(command: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def explain(error: OSError, what: str = "the project elsewhere") -> str:
+def explain(
+    error: OSError,
+    what: str = "the project elsewhere",
+    place: str | Path = "a file",
+) -> str:
     """Return a line that names the file, the cause and the remedy.
 
     Args:
         error: its number is one of `REMEDIES`.
         what: what could be put elsewhere.
+        place: what was being written, if the error does not say it.
     """
-    place = error.filename or "a file"
+    place = error.filename or place
     return (
         f"{place}: {error.strerror}; {REMEDIES[error.errno]}, or move {what}"
     )

@@ -5,7 +5,8 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from nlp_helpers.errors import REMEDIES, UserError, explain
+
+PATIENCE = 60  # seconds before waiting for others is worth a line
 
 
 @contextmanager
@@ -27,39 +30,62 @@ def staged_folder(target: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or cannot be written.
     """
+    staging = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        made = tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)
-    staging = Path(made)
-    staging.chmod(0o755)
+        staging.mkdir(parents=True)
     try:
         with writing(target):
             yield staging
+        # safetensors lets nobody but the owner read what it writes; here the
+        # user's umask decides.
+        mode = staging.stat().st_mode & 0o777
         for path in staging.rglob("*"):
-            # safetensors lets nobody but the owner read what it writes.
-            path.chmod(0o755 if path.is_dir() else 0o644)
+            if not path.is_symlink():
+                path.chmod(mode if path.is_dir() else mode & 0o666)
         replace_folder(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def lock(target: Path) -> FileLock:
-    """Return the lock of what is made at `target`; it waits for others."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def lock_of(target: Path) -> FileLock:
+    """Return the lock of what is made at `target`."""
     return FileLock(target.with_name(f".{target.name}.lock"))
+
+
+@contextmanager
+def lock(target: Path) -> Iterator[None]:
+    """Wait until nobody else makes `target`; say so if it takes long."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    waiting = lock_of(target)
+    try:
+        waiting.acquire(timeout=PATIENCE)
+    except Timeout:
+        print(
+            f"{target} is being made by another process; waiting for it. If"
+            f" there is none, remove {waiting.lock_file}",
+            file=sys.stderr,
+        )
+        waiting.acquire()
+    try:
+        yield
+    finally:
+        waiting.release()
 
 
 @contextmanager
 def making(target: Path) -> Iterator[Path]:
     """Give an empty folder as `staged_folder` does, under the lock of it.
 
-    So nobody takes it for what a killed process left.
+    So nobody takes it for what a killed process left; what one did leave is
+    removed.
 
     Raises:
         UserError: the disk is full or cannot be written.
     """
-    with writing(target), lock(target), staged_folder(target) as staging:
-        yield staging
+    with writing(target), lock(target):
+        remove_half_made(target)
+        with staged_folder(target) as staging:
+            yield staging
 
 
 def make_once(target: Path, make: Callable[[Path], None]) -> Path:
@@ -70,9 +96,9 @@ def make_once(target: Path, make: Callable[[Path], None]) -> Path:
     Raises:
         UserError: the disk is full or cannot be written.
     """
-    if target.is_dir():
-        return target
     with writing(target):
+        if target.is_dir():
+            return target
         with lock(target):
             if not target.is_dir():
                 remove_half_made(target)
@@ -88,11 +114,12 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process has it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     # Not at once: `is_taken` may be looking.
     lock = FileLock(folder / ".lock", timeout=1)
     try:
-        lock.acquire()
+        with writing(folder / ".lock"):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except Timeout as error:
         raise UserError(
             f"{folder} is being written by another process; wait for it, or"
@@ -164,16 +191,28 @@ def writing(target: Path) -> Iterator[None]:
         ours = named.is_relative_to(place) or place.is_relative_to(named)
         if error.errno not in REMEDIES or not ours:
             raise
-        raise UserError(explain(error, what)) from error
+        raise UserError(explain(error, what, target)) from error
+
+
+def flush(folder: Path) -> None:
+    """Have the files of a folder on the disk, should the power fail."""
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to a temporary file beside `path`, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `text` to a temporary file beside `path`, then rename it.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
     staging = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        staging.write_text(text, encoding="utf-8")
-        staging.replace(path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staging.write_text(text, encoding="utf-8")
+            staging.replace(path)
     finally:
         staging.unlink(missing_ok=True)
 

@@ -41,6 +41,9 @@ ADAPTERS = "adapter_model.safetensors"
 OUTPUT_BIAS = "output_bias.safetensors"
 ADAPTER_FILES = (ADAPTERS, OUTPUT_BIAS, ADAPTER_CONFIG)
 BASE_FIELD = "base_model_name_or_path"
+# Without the second, transformers asks on standard input, where `predict`
+# reads texts, whether code in a model folder may run.
+SAFE = {"local_files_only": True, "trust_remote_code": False}
 # What the libraries raise at a damaged file, and at JSON of another shape.
 UNREADABLE = (
     OSError,
@@ -120,9 +123,10 @@ def load(
         model, loading = model_class.from_pretrained(
             folder,
             dtype=torch.float32,
-            local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=new_head,
+            use_safetensors=True,
+            **SAFE,
             **config,
         )
     missing = sorted(
@@ -160,9 +164,7 @@ def _check_task(name: str, folder: Path, model_class: type) -> None:
             continues with nonsense.
     """
     with _opening(folder, *MISSHAPEN):
-        config = transformers.AutoConfig.from_pretrained(
-            folder, local_files_only=True
-        )
+        config = transformers.AutoConfig.from_pretrained(folder, **SAFE)
     if not _opens(model_class, config):
         problem = (
             f"is of type {config.model_type}, which {model_class.__name__}"
@@ -232,7 +234,7 @@ def _open_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:
     try:
         with _opening(folder, *MISSHAPEN):
             tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True
+                folder, **SAFE
             )
     except ImportError as error:
         cause = " ".join(str(error).split())[:LONGEST_CAUSE]
@@ -260,9 +262,12 @@ def _opening(folder: Path, *others: type[Exception]) -> Iterator[None]:
         yield
     except (*UNREADABLE, *others) as error:
         cause = " ".join(str(error).split())[:LONGEST_CAUSE]
+        remedy = "copy or download the model folder again"
+        if folder.is_relative_to(paths.cache_folder()):
+            remedy = "remove that folder, and it is made again"
         raise UserError(
             f"{folder} cannot be opened ({type(error).__name__}: {cause});"
-            " copy or download the model folder again"
+            f" {remedy}"
         ) from error
 
 
@@ -345,8 +350,9 @@ def _unpack(
         )
     # transformers will not save a model that it calls quantised, although its
     # weights are plain float32 by now: put them into a fresh one.
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    model.load_state_dict(quantised.state_dict())
+    with torch.device("meta"):  # the weights are in memory once
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(quantised.state_dict(), assign=True)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **packed)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
@@ -382,7 +388,7 @@ def _merge(source: Path, base: Path, target: Path) -> None:
     tokenizer = _open_tokenizer(base)
     with _opening(base):
         model = transformers.BertForMaskedLM.from_pretrained(
-            base, dtype=torch.float32, local_files_only=True
+            base, dtype=torch.float32, use_safetensors=True, **SAFE
         )
     tie_output_bias(model)
     try:

@@ -37,7 +37,9 @@ BOUNDS = {
     "exclusiveMaximum": "<",
 }
 HIGHEST_SEED = 10**9  # NumPy takes less than 2**32
-SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|credential", re.I)
+SECRET_NAME = re.compile(
+    r"token$|secret|passw|_pwd$|api_?key|_key$|_pat$|credential", re.I
+)
 # With a digit and no space, and no [unused1] or <extra_id_0>: many students
 # call a token of the model `token`.
 SECRET = re.compile(r"\s*(?![\[<])(?=.*\d)\S{8,}\s*")

@@ -24,7 +24,7 @@ def project_root() -> Path:
     itself (a notebook opened alone, on Colab for example).
     """
     if os.environ.get(ROOT_VARIABLE):
-        return Path(os.environ[ROOT_VARIABLE]).resolve()
+        return Path(os.environ[ROOT_VARIABLE]).expanduser().resolve()
     here = Path.cwd().resolve()
     for folder in (here, *here.parents):
         if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
@@ -68,11 +68,19 @@ def cache_folder() -> Path:
     """Return the folder for files that can be made again at any time.
 
     Kernels work in notebooks/, so a relative one is below the project root.
+
+    Raises:
+        UserError: this user has no home folder.
     """
     named = os.environ.get(CACHE_VARIABLE)
-    if not named:
-        return platformdirs.user_cache_path("nlp_helpers")
-    return project_root() / Path(named).expanduser()
+    try:
+        if not named:
+            return platformdirs.user_cache_path("nlp_helpers")
+        return project_root() / Path(named).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"the cache has no place: {error} Set {CACHE_VARIABLE} to a folder"
+        ) from error
 
 
 def reinstall(distribution: str) -> str:

@@ -15,6 +15,8 @@ from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nlp_helpers import files
+
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
 CLASS_COLOURS = {"neutral": GREY, "positive": GREEN, "negative": ORANGE}
 MOST_BARS = 50  # of a histogram
@@ -22,9 +24,10 @@ MOST_BARS = 50  # of a histogram
 
 def save(figure: Figure, path: Path) -> Image:
     """Write a figure as PNG and return it for display in the notebook."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the Software entry, equal figures are equal files.
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    with files.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Without the Software entry, equal figures are equal files.
+        figure.savefig(path, dpi=100, metadata={"Software": None})
     image = Image(filename=str(path))
     image.alt = figure.get_suptitle()  # no argument in Colab's IPython 7
     return image

@@ -57,6 +57,7 @@ SCHEMA = pa.schema(
 MEMORY_LIMIT = "500MB"
 MOST_THREADS = 8  # each holds some 32 MB of JSON; more would not fit
 BATCH_ROWS = 20_000
+BATCH_CHARACTERS = 50_000_000
 MOST_LISTED = 100_000  # rejects of a file in rejects.jsonl; all are counted
 SHOWN_BYTES = 500  # of a rejected record, in rejects.jsonl
 FIRST_SHOWN = 3  # rejects that an error message names
@@ -302,6 +303,7 @@ class _Writer:
         self.rows = 0
         self.category = category
         self.waiting: list[dict[str, Any]] = []
+        self.characters = 0  # of the texts that wait
         self.file = pq.ParquetWriter(target, SCHEMA, compression="none")
 
     def write(self, table: pa.Table) -> None:
@@ -311,13 +313,15 @@ class _Writer:
     def add(self, row: dict[str, Any], record: int) -> None:
         row |= {"category": self.category, "record": record}
         self.waiting.append(row)
-        if len(self.waiting) == BATCH_ROWS:
+        self.characters += len(row["text"])
+        full = self.characters >= BATCH_CHARACTERS
+        if full or len(self.waiting) == BATCH_ROWS:
             self._flush()
 
     def _flush(self) -> None:
         if self.waiting:
             self.write(pa.Table.from_pylist(self.waiting, SCHEMA))
-            self.waiting = []
+            self.waiting, self.characters = [], 0
 
     def __enter__(self) -> "_Writer":
         return self

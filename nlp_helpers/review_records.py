@@ -36,6 +36,9 @@ PROBED_BYTES = 1 << 17  # of the file's beginning, to tell its form
 LONGEST_RECORD = 16 << 20  # bytes; nobody wrote a review of 16 MB
 TRUNCATED = "truncated file"
 TOO_LONG = "longer than 16 MB"
+LONGEST_LITERAL = 1 << 20  # characters; Python takes 500 times as many bytes
+# Longer than any that means a character.
+LONG_REFERENCE = re.compile(r"&#\d{20,};?")
 SHOWN_BYTES = 2000  # of the first record
 NOT_UTF8 = "invalid UTF-8"  # a repair that loses letters
 GZIP_MAGIC = b"\x1f\x8b"
@@ -115,6 +118,7 @@ def _read_some(stream: BinaryIO, size: int) -> bytes:
 
 def mend(text: str) -> str:
     """Resolve HTML entities and drop NUL characters."""
+    text = LONG_REFERENCE.sub("\ufffd", text)  # which html.unescape refuses
     return html.unescape(text).replace("\0", "")
 
 
@@ -174,7 +178,7 @@ def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
         place = skipped.end()
         try:
             _, end = decoder.raw_decode(text, place)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # also of a very long number
             if more and len(text) - place < LONGEST_RECORD:
                 text, place = text[place:], 0
                 try:
@@ -196,6 +200,9 @@ def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
         yield line, text[place:end].encode("utf-8", "surrogateescape")
         line += text.count("\n", place, end)
         place = end
+        if place > PROBED_BYTES:
+            # The decoder's errors count the lines from the beginning.
+            text, place = text[place:], 0
 
 
 def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
@@ -280,7 +287,7 @@ def _as_json(content: bytes) -> dict[str, Any] | None:
 def _as_literal(content: bytes) -> dict[str, Any] | None:
     """Parse a Python dictionary display; nothing is ever evaluated."""
     text = content.decode("utf-8", "replace").strip()
-    if not text.startswith("{"):
+    if not text.startswith("{") or len(text) > LONGEST_LITERAL:
         return None
     try:
         with warnings.catch_warnings():

@@ -14,6 +14,7 @@ from huggingface_hub.utils import disable_progress_bars
 from torch.nn.functional import scaled_dot_product_attention
 from tqdm.auto import tqdm
 
+from nlp_helpers import engine
 from nlp_helpers.errors import UserError
 from nlp_helpers.paths import FLOAT32_VARIABLE, HEADLESS_VARIABLE
 
@@ -55,6 +56,7 @@ def start(seed: int, device: str = "auto") -> Session:
     """
     os.environ["KERAS_BACKEND"] = "torch"
     quieten()
+    limit_threads()
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -62,6 +64,14 @@ def start(seed: int, device: str = "auto") -> Session:
     session = Session(seed, place, torch.float32, precision(place))
     print(session)
     return session
+
+
+def limit_threads() -> None:
+    """Let torch compute in no more threads than this process has processors.
+
+    By itself it counts the machine's, and a container may have few of them.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), engine.processors()))
 
 
 def choose_device(device: str) -> torch.device:

@@ -284,7 +284,7 @@ def test_a_missing_notebook_does_not_keep_back_the_others(run, root):
     assert done.returncode == 1
     assert f"{NAME}: done" in done.stdout
     [line] = done.stderr.strip().splitlines()
-    assert "02_fill_mask.ipynb; restore it" in line
+    assert "02_fill_mask.ipynb is missing; restore it" in line
 
 
 def test_a_closed_hub_ends_the_run_with_one_line(project, root, python):
@@ -336,3 +336,18 @@ def test_predict_takes_a_path_as_the_shell_does(root, monkeypatch):
     done = command("predict", "--checkpoint", "../no-checkpoint", os.devnull)
     assert done.returncode == 1
     assert str(root / "no-checkpoint") in done.stderr
+
+
+def test_the_kernel_is_this_python_whatever_is_in_the_home(
+    run, tmp_path_factory, monkeypatch
+):
+    home = tmp_path_factory.mktemp("home")
+    kernel = home / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    spec = {"argv": ["false"], "display_name": "other", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home))
+    # What Jupyter chooses in an environment that is somebody else's.
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    done = run(WRITE_METRICS)
+    assert done.returncode == 0, done.stderr

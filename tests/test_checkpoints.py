@@ -157,6 +157,10 @@ def test_a_checkpoint_of_another_training_is_refused(training, tmp_path):
         checkpoints.restore(
             tmp_path, *fresh(training), MADE_WITH | {"seed": 2}
         )
+    with pytest.raises(UserError, match="use a machine of the first one's"):
+        checkpoints.restore(
+            tmp_path, *fresh(training), MADE_WITH | {"precision": "bfloat16"}
+        )
     with pytest.raises(UserError, match="from another model"):
         parameters, optimizer = fresh(training)
         parameters["more"] = parameters.pop("bias")

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import signal
 import threading
 import time
@@ -273,3 +274,18 @@ def test_shards_of_another_tokenizer_are_refused(shards):
 def test_missing_shards_name_the_notebook_to_run(tmp_path):
     with pytest.raises(UserError, match="run notebook 04 first"):
         encoding.read_shards(tmp_path, "train", "minilm-l6")
+
+
+def test_shards_of_other_texts_than_lie_beside_them_are_refused(
+    shards, tmp_path
+):
+    for name in ("splits", "shards"):
+        shutil.copytree(shards.parent / name, tmp_path / name)
+    encoding.read_shards(tmp_path / "shards", "train", "minilm-l6")
+    # As if notebook 04 had been stopped between the two.
+    validation = tmp_path / "splits" / "validation.parquet"
+    validation.replace(tmp_path / "splits" / "train.parquet")
+    with pytest.raises(
+        UserError, match="another train.parquet .* notebook 04"
+    ):
+        encoding.read_shards(tmp_path / "shards", "train", "minilm-l6")

@@ -326,6 +326,9 @@ def test_reviews_behind_a_link_are_inputs(place):
     before = record._describe_folder(str(place / "reviews"))
     (elsewhere / "part.jsonl").write_text("{}")
     after = record._describe_folder(str(place / "reviews"))
+    for name in ("round", "and round"):  # 2 ** 40 ways, if all were gone
+        (elsewhere / name).symlink_to(place / "reviews")
+    assert record._describe_folder(str(place / "reviews")) == after
     (elsewhere / "part.jsonl").write_text("{ }")
     changed = record._describe_folder(str(place / "reviews"))
     assert len({before, after, changed}) == 3
@@ -338,6 +341,14 @@ def test_the_memory_of_a_container_counts(tmp_path):
     (tmp_path / "memory.max").write_text("3000\n")
     (tmp_path / "memory.stat").write_text("anon 9\ninactive_file 400\nx 1\n")
     assert pipeline.free_memory(tmp_path) == 2400
+    job = tmp_path / "slurm" / "job 7"  # a group in a group
+    job.mkdir(parents=True)
+    own = tmp_path / "own"
+    own.write_text("1:name=systemd:/\n0::/slurm/job 7\n")
+    assert pipeline.free_memory(tmp_path, own) == 2400
+    for name, content in (("current", "5"), ("max", "95"), ("stat", "")):
+        (job / f"memory.{name}").write_text(content)
+    assert pipeline.free_memory(tmp_path, own) == 90
     (tmp_path / "memory.max").write_text("max\n")
     assert pipeline.free_memory(tmp_path) == pytest.approx(here, rel=0.2)
 
@@ -525,6 +536,8 @@ def test_html_of_scikit_learn_is_no_secret():
     html = LogisticRegression()._repr_html_()
     assert "sk-toggleable__label-arrow" in html
     assert secrets.remove(html) == (html, [])
+    for harmless in ("sk-" * 10**5, "-----BEGIN PRIVATE KEY-----x " * 10**4):
+        secrets.remove(harmless)  # ends: it is searched once, not from each
     key = "sk-proj-" + "aB3-" * 8
     assert secrets.remove(f"'{key}'") == ("'[removed]'", ["an API key"])
 
@@ -641,3 +654,26 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     assert not unfinished[1].exists()
     assert run_once(place).status == "unchanged"
     assert (folder / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("at http://robot:hunter2@proxy:80", "at http://[removed]@proxy:80"),
+        ("at http://proxy:80/a:b@c", None),
+        ("github_pat_" + "a1B2" * 10, "[removed]"),
+        ("glpat-" + "a1B2" * 5, "[removed]"),
+        ("pypi-" + "a1B2" * 20, "[removed]"),
+        ("AIza" + "a1B2c" * 7, "[removed]"),
+        ("MY_SSH_KEY is correct-horse", "MY_SSH_KEY is [removed]"),
+        ("in correct-pony", "in [removed]"),
+    ],
+)
+def test_other_forms_of_secrets(monkeypatch, text, kept):
+    monkeypatch.setenv("MY_SSH_KEY", "correct-horse")
+    monkeypatch.setenv("MYSQL_PWD", "correct-pony")
+    monkeypatch.setenv("PWD", "http://proxy:80")  # a folder, no password
+    assert secrets.remove(text)[0] == (kept or text)
+    node = {"best": {text: 1}}
+    assert bool(secrets.remove_from(node)) == bool(kept)
+    assert node == {"best": {kept or text: 1}}

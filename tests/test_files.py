@@ -1,6 +1,9 @@
 import os
 import signal
 import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
@@ -139,6 +142,74 @@ def test_weights_that_find_no_room_are_one_line(tmp_path, python):
     assert done.stderr.count("\n") == 1
     assert "free some space, or move the cache" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_says_who_may_read(tmp_path, mask, mode):
+    (tmp_path / "elsewhere").touch(0o640)
+    before = os.umask(mask)
+    try:
+        with files.staged_folder(tmp_path / "result") as folder:
+            (folder / "inner").mkdir()
+            secret = folder / "inner" / "weights"
+            secret.write_text("like safetensors")
+            secret.chmod(0o600)
+            (folder / "link").symlink_to(tmp_path / "elsewhere")
+    finally:
+        os.umask(before)
+    found = tmp_path / "result" / "inner" / "weights"
+    assert found.stat().st_mode & 0o777 == mode
+    assert found.parent.stat().st_mode & 0o777 == 0o777 & ~mask
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_killed_process_left_goes_when_it_is_made_again(tmp_path):
+    (tmp_path / ".parts-0a1b").mkdir()
+    with files.making(tmp_path / "parts") as folder:
+        (folder / "part").touch()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == [
+        "parts"
+    ]
+
+
+def test_who_waits_long_for_another_process_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(files, "PATIENCE", 0)
+    target = tmp_path / "parts"
+    taken = threading.Event()
+
+    def make():
+        with files.lock_of(target):
+            taken.set()
+            time.sleep(0.5)
+
+    other = threading.Thread(target=make)
+    other.start()
+    taken.wait()
+    with files.lock(target):
+        other.join()
+    assert f"remove {tmp_path}/.parts.lock" in capsys.readouterr().err
+
+
+def test_json_that_cannot_be_written_is_one_line(tmp_path):
+    code = """
+import errno, sys
+from pathlib import Path
+from nlp_helpers import files
+from nlp_helpers.errors import run_command
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+Path.write_text = full
+run_command(lambda: files.write_json(Path(sys.argv[1]), {}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "metrics.json")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "metrics.json: No space left on device; free" in done.stderr
 
 
 def test_json_is_written_whole_and_without_nan(tmp_path):

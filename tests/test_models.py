@@ -360,3 +360,28 @@ def test_a_pinned_revision_comes_from_the_hub_without_pickles(
     # The second time nothing needs to be served.
     again = load_elsewhere(python, name, home, "http://127.0.0.1:9")
     assert again.returncode == 0, again.stderr
+
+
+def test_code_in_a_model_folder_is_never_run(root, monkeypatch):
+    folder = root / "mine"
+    models.load_tokenizer("minilm-l6").save_pretrained(folder)
+    config = {"model_type": "evil", "auto_map": {"AutoConfig": "code.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text("open('ran', 'w')\nclass Config: pass\n")
+    monkeypatch.chdir(root)
+    # transformers would ask, and `predict` reads texts there.
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    with pytest.raises(UserError, match="mine cannot be opened"):
+        models.load("mine", AutoModelForMaskedLM)
+    assert not (root / "ran").exists()
+
+
+def test_weights_that_are_not_safetensors_are_not_opened(root):
+    model = BertForMaskedLM(small_config())
+    model.save_pretrained(root / "mine")
+    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    models.load("mine", BertForMaskedLM)
+    (root / "mine" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), root / "mine" / "pytorch_model.bin")
+    with pytest.raises(UserError, match="mine cannot be opened .*safetensors"):
+        models.load("mine", BertForMaskedLM)

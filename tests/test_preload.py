@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 from jupyter_client.manager import KernelManager
@@ -150,3 +151,10 @@ def test_forked_and_plain_kernels_write_the_same(root, project, python):
         found.append("".join(path.read_text() for path in written))
     lines = zip(*(text.splitlines() for text in found), strict=True)
     assert [pair for pair in lines if pair[0] != pair[1]] == []
+
+
+def test_a_long_folder_for_temporary_files_is_no_place_for_a_socket(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 80)))
+    assert not preload.available()

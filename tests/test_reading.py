@@ -430,7 +430,9 @@ def test_too_much_damage_stops_the_run_and_leaves_the_rejects(tmp_path):
         "content": "{oops\n",
     }
     bad.write_bytes(lines([{"review_body": "a", "star_rating": 5}]))
-    with pytest.raises(UserError, match="fields: text to reviewText or text, rat"):
+    with pytest.raises(
+        UserError, match="fields: text to reviewText or text, rat"
+    ):
         reading.read(files, target)
     bad.write_bytes(lines([review("ten stars", 10)]))
     with pytest.raises(UserError, match="mend the file, or raise max_bad_s"):
@@ -542,3 +544,51 @@ def test_both_readers_agree_and_nothing_is_lost(
     assert rows == expected
     assert sum(report.dropped.values()) == dropped == len(report.rejects)
     assert report.rows == len(rows) + dropped
+
+
+# Records that are made to do harm
+
+
+@pytest.mark.parametrize("form", ["lines", "array", "literals"])
+def test_numbers_of_thousands_of_digits_cost_a_record_at_most(tmp_path, form):
+    digits = "1" * 5000  # Python turns no such text into a number
+    records = [
+        f'{{"reviewText": "a &#{digits}; b", "overall": 5}}',
+        f'{{"reviewText": "c", "overall": 5, "n": {digits}}}',
+        '{"reviewText": "d", "overall": 4}',
+    ]
+    if form == "literals":
+        records = [record.replace('"', "'") for record in records]
+    content = "\n".join(records)
+    if form == "array":
+        content = "[" + ",\n".join(records) + "]"
+    report, rows = read(tmp_path, content.encode())
+    assert report.rows == 3
+    texts = [row["text"] for row in rows]
+    assert texts[0] == "a \ufffd b" and texts[-1] == "d"
+
+
+def test_a_literal_that_would_fill_the_memory_is_not_evaluated():
+    listed = "0, " * (1 << 19)
+    content = f"{{'reviewText': 'x', 'overall': 5, 'a': [{listed}]}}"
+    assert parse(content.encode()) == (None, "damaged JSON")
+    assert parse(content[: 1 << 19].encode() + b"]}")[0]["text"] == "x"
+
+
+def test_large_texts_do_not_pile_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "BATCH_CHARACTERS", 1000)
+    records = [review("x" * 400 + f"\0{n}") for n in range(10)]
+    with reading._Writer(tmp_path / "part.parquet", "phones") as writer:
+        for number, record in enumerate(records, start=1):
+            row, _ = parse(json.dumps(record).encode())
+            writer.add(row, number)
+            assert len(writer.waiting) < 3
+    assert pq.read_table(tmp_path / "part.parquet").num_rows == 10
+
+
+def test_an_array_of_many_damaged_records_is_read_to_its_end(tmp_path):
+    content = b"[" + b'{"a":x},\n' * 20_000 + lines(RECORDS[:1]) + b"]"
+    report, rows = read(tmp_path, content)
+    assert report.dropped == {"damaged JSON": 20_000}
+    assert report.rejects[-1]["line"] == len(report.rejects)
+    assert [row["record"] for row in rows] == [20_001]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nlp_helpers import session
+from nlp_helpers import engine, session
 from nlp_helpers.errors import UserError
 
 
@@ -63,3 +63,17 @@ def test_float32_can_be_asked_for(monkeypatch):
     assert session.precision(cpu) == torch.bfloat16
     has.update(amx_bf16=False, avx512_bf16=False)
     assert session.precision(cpu) == torch.float32
+
+
+def test_torch_takes_no_more_threads_than_the_container_allows(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        monkeypatch.setattr(engine, "processors", lambda: 1)
+        session.start(7, "cpu")
+        assert torch.get_num_threads() == 1
+        monkeypatch.setattr(engine, "processors", lambda: 64)
+        session.start(7, "cpu")
+        assert torch.get_num_threads() == 1  # OMP_NUM_THREADS may say so
+    finally:
+        torch.set_num_threads(before)

@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 
+import pandas as pd
 import pytest
 from test_batch import NAME, command, write_notebook
 
@@ -213,3 +214,9 @@ def test_the_examples_fit(project, root):
 def test_a_missing_file_is_one_line(root):
     with pytest.raises(UserError, match="No such file"):
         sweep.read(root / "nothing.yaml")
+
+
+def test_a_token_that_markdown_would_read_is_escaped():
+    table = pd.DataFrame({"best": ["|", "<b>", "\\"], "n": [1, 2, 3]})
+    lines = sweep._markdown(table).splitlines()
+    assert lines[2:] == ["| \\| | 1 |", "| \\<b> | 2 |", "| \\\\ | 3 |"]

@@ -174,6 +174,9 @@ def test_a_reference_that_lacks_a_file_can_be_made(outputs):
     finish(outputs)
     done = command("verify", "01")  # before anything runs
     assert done.returncode == 1
-    assert "there is no outputs/reference" in done.stderr and "accept 01" in done.stderr
+    assert (
+        "there is no outputs/reference" in done.stderr
+        and "accept 01" in done.stderr
+    )
     assert command("accept", "01").returncode == 0
     assert metrics.exists()

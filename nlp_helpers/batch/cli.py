@@ -322,6 +322,7 @@ def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
     # Standard output is for the answers alone.
     with redirect_stdout(sys.stderr):
         session.quieten()
+        session.limit_threads()
         folder = str(Path(checkpoint).resolve())
         place = session.choose_device(device)
         loaded = classifier.load(folder, place)

@@ -209,6 +209,9 @@ def settings_for_kernels(preloaded: bool) -> Iterator[None]:
     settings = {
         paths.HEADLESS_VARIABLE: "1",
         paths.ROOT_VARIABLE: str(paths.project_root()),
+        # Else a kernel called python3 in the user's home goes first where the
+        # environment is somebody else's.
+        "JUPYTER_PREFER_ENV_PATH": "1",
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)

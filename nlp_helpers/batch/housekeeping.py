@@ -79,7 +79,7 @@ def _superfluous(folder: Path, content: dict[str, Any]) -> Iterator[Path]:
 def _is_being_made(path: Path) -> bool:
     """Tell whether a process, in JupyterLab perhaps, has the lock of it."""
     name, _, _ = path.name.removeprefix(".").rpartition("-")
-    return bool(name) and files.is_taken(files.lock(path.with_name(name)))
+    return bool(name) and files.is_taken(files.lock_of(path.with_name(name)))
 
 
 def _size(path: Path) -> int:

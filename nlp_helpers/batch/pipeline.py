@@ -198,24 +198,40 @@ def _failed(needed: set[str], done: Mapping[str, Result]) -> str | None:
     )
 
 
-def free_memory(control_group: Path = Path("/sys/fs/cgroup")) -> int:
+def free_memory(
+    groups: Path = Path("/sys/fs/cgroup"),
+    own: Path = Path("/proc/self/cgroup"),
+) -> int:
     """Return the free bytes of this machine, or of this container if fewer.
 
     Files that the system keeps in memory, and would give up, count as free.
+
+    Args:
+        groups: where Linux mounts its control groups (version 2).
+        own: names the group of this process; the groups above limit it too.
     """
-    free = psutil.virtual_memory().available
+    try:
+        [name] = re.findall("^0::/(.*)$", own.read_text(), re.MULTILINE)
+    except (OSError, ValueError):  # no Linux, or an older one
+        name = ""
+    below = [groups / name, *(groups / name).parents]
+    rooms = [_room(group) for group in below if group.is_relative_to(groups)]
+    return min([psutil.virtual_memory().available, *filter(None, rooms)])
+
+
+def _room(group: Path) -> int | None:
+    """Return how many bytes a control group has left; None: no limit."""
     try:
         most, used, details = (
-            (control_group / f"memory.{name}").read_text()
+            (group / f"memory.{name}").read_text()
             for name in ("max", "current", "stat")
         )
-    except OSError:  # no Linux, or no limits
-        return free
+    except OSError:
+        return None
     if most.strip() == "max":
-        return free
+        return None
     kept = re.search(r"^inactive_file (\d+)$", details, re.MULTILINE)
-    room = int(most) - int(used) + (int(kept[1]) if kept else 0)
-    return min(free, room)
+    return max(1, int(most) - int(used) + (int(kept[1]) if kept else 0))
 
 
 def is_current(output: Path, described: dict[str, Any]) -> bool:

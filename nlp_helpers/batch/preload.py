@@ -7,7 +7,9 @@ standard library's fork server does the work, `provisioner` the rest.
 """
 
 import multiprocessing
+import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from typing import Any
 
 NAME = "preloaded-provisioner"
 MAIN_MODULE = threading.Lock()
+LONGEST_TMPDIR = 70  # bytes; the path of a socket has 107 at most
 # What the notebooks import. A module that starts threads when it is imported
 # must not be here: a thread is not copied.
 MODULES = [
@@ -49,9 +52,16 @@ MODULES = [
 def available() -> bool:
     """Tell whether this system can fork what has imported much.
 
-    macOS has `fork`, but ends a child that calls Apple's own libraries.
+    macOS has `fork`, but ends a child that calls Apple's own libraries. Before
+    3.10.9, other users of the machine could send the fork server what it
+    unpickles (CVE-2022-42919). Its socket has a path below TMPDIR, which may
+    be too long for one.
     """
-    return sys.platform == "linux"
+    return (
+        sys.platform == "linux"
+        and sys.version_info >= (3, 10, 9)
+        and len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TMPDIR
+    )
 
 
 def start() -> None:

@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import distributions
@@ -219,17 +219,24 @@ def _describe_folder(name: str) -> str | None:
     folder = paths.resolve(name)
     if not folder.is_dir():
         return None
-    found = sorted(
-        Path(place) / file
-        for place, _, names in os.walk(folder, followlinks=True)
-        for file in names
-    )
     stats = [
         (str(p), p.stat().st_size, p.stat().st_mtime_ns)
-        for p in found
+        for p in sorted(_files_below(folder))
         if p.is_file()
     ]
     return _hash(json.dumps(stats))
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder; links to folders are followed once."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()  # a link to a folder above would lead round
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield from (Path(place) / name for name in names)
 
 
 def artifacts(output: Path) -> dict[str, str]:

@@ -14,13 +14,17 @@ SHORTEST = 8  # characters; a shorter value would be found everywhere
 # The forms of widely used keys, each with the name of who gives them out.
 FORMS = {
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
-    "a GitHub token": r"\bgh[pousr]_[A-Za-z0-9]{36,}",
+    "a GitHub token": r"\b(gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,})",
+    "a GitLab token": r"\bglpat-[\w-]{20,}",
+    "a PyPI token": r"\bpypi-[\w-]{50,}",
+    "a Google API key": r"\bAIza[\w-]{35}",
+    "a password in an address": r"(?<=://)[^\s/:@]+:[^\s/@]+(?=@)",
     "an AWS access key": r"\bAKIA[0-9A-Z]{16}\b",
     # Classes of scikit-learn's HTML begin with sk- too, all in small letters.
-    "an API key": r"\bsk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{20,}",
+    "an API key": r"(?<![\w-])sk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{20,}",
     "a Slack token": r"\bxox[abpr]-[A-Za-z0-9-]{10,}",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"([\s\S]*?-----END [A-Z ]*PRIVATE KEY-----|"
+    r"((?:[^-]|-(?!----))*-----END [A-Z ]*PRIVATE KEY-----|"
     r"(\s|\\n|[A-Za-z0-9+/=]{16,})*)",  # cut off, or within a string
 }
 
@@ -88,6 +92,11 @@ def remove_from(node: Any) -> list[str]:
     found = []
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for place, value in list(items):
+        if isinstance(place, str):
+            named, kinds = remove(place)
+            if kinds:
+                node[named] = node.pop(place)
+                found, place = found + kinds, named
         if isinstance(value, str):
             node[place], kinds = remove(value)
             found += kinds

@@ -205,7 +205,11 @@ def _markdown(table: pd.DataFrame) -> str:
         [f"{v:.4g}" if isinstance(v, float) else str(v) for v in row]
         for row in table.itertuples(index=False)
     ]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    # A token may be a bar, or what Markdown takes for HTML.
+    escaped = [
+        [re.sub(r"([|<\\])", r"\\\1", cell) for cell in row] for row in rows
+    ]
+    return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
 
 
 def folder_of(path: Path) -> Path:

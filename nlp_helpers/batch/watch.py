@@ -92,15 +92,14 @@ class Watch:
         cause = f"with exit status {status}"
         if status is not None and status < 0:
             cause = f"by {signal.Signals(-status).name}"
-        total = psutil.virtual_memory().total
         advice = {
             "by SIGKILL": "unless someone killed it, memory ran out: lower"
             " batch_size or max_length, or stop other programs",
             "by SIGTERM": "something stopped it: run the notebook again",
         }.get(cause, "run the notebook in JupyterLab to see more")
         return (
-            f"the kernel died {cause}, using {self.last / 2**30:.1f} of"
-            f" {total / 2**30:.0f} GiB of memory; {advice}"
+            f"the kernel died {cause}, using {self.last / 2**30:.1f} GiB of"
+            f" memory; {advice}"
         )
 
 

@@ -187,8 +187,10 @@ def launch(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=num_processes,
+        # What other processes write there is unpickled: a file of this
+        # user's, and no port that others can reach.
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
+        rdzv_configs={"store_type": "file"},
         local_addr="localhost",
         start_method="spawn",
         max_restarts=0,
@@ -259,6 +261,7 @@ def train(
             the loss is not finite.
     """
     session.quieten()  # this may be a new process
+    session.limit_threads()
     accelerator = make_accelerator(device)
     with files.alone(output) if accelerator.is_main_process else nullcontext():
         _train(accelerator, data, output, settings, checkpoint_every)
