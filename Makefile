@@ -65,8 +65,8 @@ distclean: ## remove what clean removes, and VENV
 # The third-party packages.  They are always installed into an empty folder:
 # what an interrupted or older set-up left there is never trusted.  While the
 # work is going on, .unfinished names machine and process: nobody's own
-# environment is ever emptied, nor one that another make is filling.  .locked
-# and .ready come last.
+# environment is ever emptied, nor one that another make is filling (on another
+# machine, for half an hour).  .locked and .ready come last.
 $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offline.txt)
 	@command -v $(PYTHON) >/dev/null || { echo "error: PYTHON=$(PYTHON) not found; install Python 3.10 to 3.13, or name yours: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
@@ -76,7 +76,8 @@ $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offli
 	@[ ! -e $(VENV) ] || [ -e $@ ] || [ -e $(VENV)/.unfinished ] \
 	  || { echo "error: $(VENV) was not made by make setup; remove it or set VENV" >&2; exit 1; }
 	@[ ! -e $(VENV)/.unfinished ] || { read -r host pid; \
-	    [ "$$host" = "$$(uname -n)" ] && ! kill -0 "$$pid" 2>/dev/null; } < $(VENV)/.unfinished \
+	    if [ "$$host" = "$$(uname -n)" ]; then ! kill -0 "$$pid" 2>/dev/null; \
+	    else [ -z "$$(find $(VENV)/.unfinished -mmin -30)" ]; fi; } < $(VENV)/.unfinished \
 	  || { echo "error: another make is setting up $(VENV); wait for it. If none is running, remove $(VENV)" >&2; exit 1; }
 	@echo "Setting up $(VENV), once, in a few minutes: 0.75 GB to download, 2.6 GB on disk (with CUDA: 3.3 GB and 6.3 GB)"
 	@mkdir -p $(VENV) && echo "$$(uname -n) $$PPID" > $(VENV)/.unfinished

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from nlp_helpers import files, session
+from nlp_helpers import files, paths, session
 from nlp_helpers.errors import UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -248,8 +248,11 @@ def _compare(
     for name, value in expected.items():
         if found.get(name) != value:
             remedy = f"restore the old {name}"
-            if name == "precision":  # of the processor, not of a setting
-                remedy = "use a machine of the first one's kind"
+            if name == "precision":  # of the processor, if nobody chose it
+                remedy = (
+                    f"set {paths.FLOAT32_VARIABLE} as it was, or use a machine"
+                    " of the first one's kind"
+                )
             raise UserError(
                 f"{checkpoint} is from another training, with {name}"
                 f" {found.get(name)}, not {value}; {remedy} to resume it, or"

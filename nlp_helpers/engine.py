@@ -4,6 +4,7 @@ A task says which file to write, and writes it whole or not at all. So a task
 can be done twice, by whichever worker, and the files come out the same.
 """
 
+import math
 import os
 import re
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, TypeVar
 
 from nlp_helpers.errors import UserError
@@ -34,7 +36,35 @@ def processors() -> int:
     """
     import joblib  # which sets an environment variable
 
-    return joblib.cpu_count()
+    quotas = [_quota(group) for group in control_groups()]
+    return min([joblib.cpu_count(), *filter(None, quotas)])
+
+
+def control_groups(
+    groups: Path = Path("/sys/fs/cgroup"),
+    own: Path = Path("/proc/self/cgroup"),
+) -> list[Path]:
+    """Return the Linux control groups (version 2) that limit this process.
+
+    Args:
+        groups: where they are mounted.
+        own: names the group of this process; the groups above limit it too.
+    """
+    try:
+        [name] = re.findall("^0::/(.*)$", own.read_text(), re.MULTILINE)
+    except (OSError, ValueError):  # no Linux, or an older one
+        name = ""
+    group = groups / name
+    return [g for g in (group, *group.parents) if g.is_relative_to(groups)]
+
+
+def _quota(group: Path) -> int | None:
+    """Return how many processors' time a control group has; None: any."""
+    try:
+        most, period = (group / "cpu.max").read_text().split()
+        return math.ceil(int(most) / int(period))
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
 
 
 def run(

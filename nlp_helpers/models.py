@@ -262,8 +262,11 @@ def _opening(folder: Path, *others: type[Exception]) -> Iterator[None]:
         yield
     except (*UNREADABLE, *others) as error:
         cause = " ".join(str(error).split())[:LONGEST_CAUSE]
-        remedy = "copy or download the model folder again"
-        if folder.is_relative_to(paths.cache_folder()):
+        remedy = "copy or download the model folder again, with safetensors"
+        if "trust_remote_code" in str(error):
+            cause = "it needs code of its own, which is never run"
+            remedy = "name another model"
+        elif folder.is_relative_to(paths.cache_folder()):
             remedy = "remove that folder, and it is made again"
         raise UserError(
             f"{folder} cannot be opened ({type(error).__name__}: {cause});"

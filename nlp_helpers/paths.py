@@ -22,9 +22,12 @@ def project_root() -> Path:
     It is the folder named by NLP_HELPERS_ROOT, else the closest folder above
     the working directory that holds this project, else the working directory
     itself (a notebook opened alone, on Colab for example).
+
+    Raises:
+        UserError: NLP_HELPERS_ROOT begins with the `~name` of nobody.
     """
     if os.environ.get(ROOT_VARIABLE):
-        return Path(os.environ[ROOT_VARIABLE]).expanduser().resolve()
+        return _named_by(ROOT_VARIABLE).resolve()
     here = Path.cwd().resolve()
     for folder in (here, *here.parents):
         if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
@@ -70,16 +73,35 @@ def cache_folder() -> Path:
     Kernels work in notebooks/, so a relative one is below the project root.
 
     Raises:
-        UserError: this user has no home folder.
+        UserError: this user has no home folder, or NLP_HELPERS_CACHE begins
+            with the `~name` of nobody.
     """
-    named = os.environ.get(CACHE_VARIABLE)
+    if os.environ.get(CACHE_VARIABLE):
+        return project_root() / _named_by(CACHE_VARIABLE)
     try:
-        if not named:
-            return platformdirs.user_cache_path("nlp_helpers")
-        return project_root() / Path(named).expanduser()
+        folder = platformdirs.user_cache_path("nlp_helpers")
+    except RuntimeError:
+        folder = Path("~")
+    if not folder.is_absolute():  # as older platformdirs say it
+        raise UserError(
+            f"this user has no home folder; set {CACHE_VARIABLE} to a folder"
+            " for the cache"
+        )
+    return folder
+
+
+def _named_by(variable: str) -> Path:
+    """Return the path in an environment variable.
+
+    Raises:
+        UserError: it begins with the `~name` of nobody.
+    """
+    named = os.environ[variable]
+    try:
+        return Path(named).expanduser()
     except RuntimeError as error:
         raise UserError(
-            f"the cache has no place: {error} Set {CACHE_VARIABLE} to a folder"
+            f"{variable} is {named}, and there is no such user; correct it"
         ) from error
 
 

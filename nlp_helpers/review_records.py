@@ -36,7 +36,8 @@ PROBED_BYTES = 1 << 17  # of the file's beginning, to tell its form
 LONGEST_RECORD = 16 << 20  # bytes; nobody wrote a review of 16 MB
 TRUNCATED = "truncated file"
 TOO_LONG = "longer than 16 MB"
-LONGEST_LITERAL = 1 << 20  # characters; Python takes 500 times as many bytes
+LONGEST_LITERAL = 1 << 20  # bytes; Python takes 500 times as many to read it
+LONG_AND_DAMAGED = "damaged JSON, or Python literals of over 1 MB"
 # Longer than any that means a character.
 LONG_REFERENCE = re.compile(r"&#\d{20,};?")
 SHOWN_BYTES = 2000  # of the first record
@@ -215,7 +216,8 @@ def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
         return None, content
     found, repair = _as_object(content)
     if found is None:
-        return None, "damaged JSON"
+        too_long = len(content) > LONGEST_LITERAL
+        return None, LONG_AND_DAMAGED if too_long else "damaged JSON"
     text = _first(found, "text")
     if not isinstance(text, str):
         return None, "no text"

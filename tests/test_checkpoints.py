@@ -157,7 +157,7 @@ def test_a_checkpoint_of_another_training_is_refused(training, tmp_path):
         checkpoints.restore(
             tmp_path, *fresh(training), MADE_WITH | {"seed": 2}
         )
-    with pytest.raises(UserError, match="use a machine of the first one's"):
+    with pytest.raises(UserError, match="NLP_HELPERS_FLOAT32 as it was"):
         checkpoints.restore(
             tmp_path, *fresh(training), MADE_WITH | {"precision": "bfloat16"}
         )

@@ -1,6 +1,7 @@
 """What may go wrong with a run, done to real runs of real kernels."""
 
 import faulthandler
+import functools
 import html
 import json
 import multiprocessing
@@ -23,7 +24,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from test_batch import NAME, WRITE_METRICS, command, write_notebook
 
-from nlp_helpers import files, parameters
+from nlp_helpers import engine, files, parameters
 from nlp_helpers.batch import (
     client,
     execute,
@@ -329,28 +330,62 @@ def test_reviews_behind_a_link_are_inputs(place):
     for name in ("round", "and round"):  # 2 ** 40 ways, if all were gone
         (elsewhere / name).symlink_to(place / "reviews")
     assert record._describe_folder(str(place / "reviews")) == after
+    other = place / "disk" / "films"
+    shutil.copytree(elsewhere, other, symlinks=True)
+    (place / "reviews" / "Books").unlink()
+    (place / "reviews" / "Books").symlink_to(other)
+    os.utime(other / "part.jsonl", (1, 1))
+    assert record._describe_folder(str(place / "reviews")) != after
+    (place / "reviews" / "Films").symlink_to(other)
+    two = record._describe_folder(str(place / "reviews"))
+    (place / "reviews" / "Films").unlink()
+    (place / "reviews" / "Books").unlink()
+    (place / "reviews" / "Books").symlink_to(elsewhere)
+    assert two != record._describe_folder(str(place / "reviews")) == after
     (elsewhere / "part.jsonl").write_text("{ }")
     changed = record._describe_folder(str(place / "reviews"))
     assert len({before, after, changed}) == 3
 
 
-def test_the_memory_of_a_container_counts(tmp_path):
+def test_the_memory_of_a_container_counts(tmp_path, monkeypatch):
     here = psutil.virtual_memory().available
-    assert pipeline.free_memory(tmp_path) == pytest.approx(here, rel=0.2)
+    groups, own = tmp_path, tmp_path / "own"
+    monkeypatch.setattr(
+        engine,
+        "control_groups",
+        functools.partial(engine.control_groups, groups, own),
+    )
+    assert pipeline.free_memory() == pytest.approx(here, rel=0.2)
     (tmp_path / "memory.current").write_text("1000\n")
     (tmp_path / "memory.max").write_text("3000\n")
     (tmp_path / "memory.stat").write_text("anon 9\ninactive_file 400\nx 1\n")
-    assert pipeline.free_memory(tmp_path) == 2400
+    assert pipeline.free_memory() == 2400
     job = tmp_path / "slurm" / "job 7"  # a group in a group
     job.mkdir(parents=True)
-    own = tmp_path / "own"
     own.write_text("1:name=systemd:/\n0::/slurm/job 7\n")
-    assert pipeline.free_memory(tmp_path, own) == 2400
+    assert pipeline.free_memory() == 2400
     for name, content in (("current", "5"), ("max", "95"), ("stat", "")):
         (job / f"memory.{name}").write_text(content)
-    assert pipeline.free_memory(tmp_path, own) == 90
+    assert pipeline.free_memory() == 90
+    (job / "memory.max").write_text("max")
     (tmp_path / "memory.max").write_text("max\n")
-    assert pipeline.free_memory(tmp_path) == pytest.approx(here, rel=0.2)
+    assert pipeline.free_memory() == pytest.approx(here, rel=0.2)
+
+
+def test_the_processors_of_a_container_count(tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    own.write_text("0::/job\n")
+    monkeypatch.setattr(
+        engine,
+        "control_groups",
+        functools.partial(engine.control_groups, tmp_path, own),
+    )
+    here = engine.processors()
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "cpu.max").write_text("max 100000\n")
+    assert engine.processors() == here
+    (tmp_path / "cpu.max").write_text("50000 100000\n")  # of the one above
+    assert engine.processors() == 1
 
 
 @pytest.fixture
@@ -518,6 +553,25 @@ def test_lists_and_halves_of_keys_are_secret_too(monkeypatch):
         assert kept.endswith("and so on") and kinds == ["a private key"]
 
 
+def test_a_private_key_goes_to_its_last_line():
+    key = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----x\nmZ7Y\n"
+    key += "-----END PRIVATE KEY-----"
+    text = f"a {key} b {key.replace('mZ7Y', 'Z7Ym')} c"
+    assert secrets.remove(text)[0] == "a [removed] b [removed] c"
+
+
+SEARCH = """
+from nlp_helpers.batch import secrets
+for text in ("sk-" * 10**5, "-----BEGIN PRIVATE KEY-----x " * 10**4):
+    secrets.remove(text)
+"""
+
+
+def test_no_text_is_searched_again_from_each_of_its_places(python):
+    """Else this would take minutes: once it stopped a whole run."""
+    subprocess.run([python, "-c", SEARCH], check=True, timeout=60)
+
+
 def test_a_secret_in_html_or_json_is_one_too(monkeypatch):
     monkeypatch.setenv("MY_PASSWORD", 'a&b-"correct"-horse')
     for text in (
@@ -536,8 +590,6 @@ def test_html_of_scikit_learn_is_no_secret():
     html = LogisticRegression()._repr_html_()
     assert "sk-toggleable__label-arrow" in html
     assert secrets.remove(html) == (html, [])
-    for harmless in ("sk-" * 10**5, "-----BEGIN PRIVATE KEY-----x " * 10**4):
-        secrets.remove(harmless)  # ends: it is searched once, not from each
     key = "sk-proj-" + "aB3-" * 8
     assert secrets.remove(f"'{key}'") == ("'[removed]'", ["an API key"])
 
@@ -660,7 +712,11 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     ("text", "kept"),
     [
         ("at http://robot:hunter2@proxy:80", "at http://[removed]@proxy:80"),
+        ("redis://:hunter2@host", "redis://[removed]@host"),
         ("at http://proxy:80/a:b@c", None),
+        ("http://localhost:8888?user=joe@example.org", None),
+        ('{"url":"http://host:8080","email":"me@x.com"}', None),
+        ("http://x:1@h and {x:1}", None),
         ("github_pat_" + "a1B2" * 10, "[removed]"),
         ("glpat-" + "a1B2" * 5, "[removed]"),
         ("pypi-" + "a1B2" * 20, "[removed]"),

@@ -371,7 +371,7 @@ def test_code_in_a_model_folder_is_never_run(root, monkeypatch):
     monkeypatch.chdir(root)
     # transformers would ask, and `predict` reads texts there.
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
-    with pytest.raises(UserError, match="mine cannot be opened"):
+    with pytest.raises(UserError, match="code of its own, which is never run"):
         models.load("mine", AutoModelForMaskedLM)
     assert not (root / "ran").exists()
 

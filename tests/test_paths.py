@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,14 +63,24 @@ def test_a_damaged_package_can_be_installed_again():
     assert paths.reinstall("no-such-thing").endswith(" no-such-thing`")
 
 
-@pytest.mark.parametrize("named", ["", "~nobody-here/cache"])
-def test_a_user_without_a_home_is_told_to_name_the_cache(monkeypatch, named):
-    monkeypatch.setenv("NLP_HELPERS_CACHE", named)
-    monkeypatch.delenv("HOME")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)
-    with pytest.raises(UserError, match="Set NLP_HELPERS_CACHE to a folder"):
+def no_home(*_):
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("found", [no_home, lambda *_: Path("~/.cache/x")])
+def test_a_user_without_a_home_is_told_to_name_the_cache(monkeypatch, found):
+    """As newer and as older versions of platformdirs say it."""
+    monkeypatch.delenv("NLP_HELPERS_CACHE", raising=False)
+    monkeypatch.setattr(paths.platformdirs, "user_cache_path", found)
+    with pytest.raises(UserError, match="set NLP_HELPERS_CACHE to a folder"):
         paths.cache_folder()
+
+
+@pytest.mark.parametrize("variable", ["NLP_HELPERS_ROOT", "NLP_HELPERS_CACHE"])
+def test_a_folder_of_nobody_is_one_line(monkeypatch, variable):
+    monkeypatch.setenv(variable, "~nobody-here/work")
+    with pytest.raises(UserError, match=f"{variable} is ~nobody-here/work, "):
+        paths.cache_folder() if "CACHE" in variable else paths.project_root()
 
 
 def test_the_root_may_be_named_from_home(monkeypatch, tmp_path):

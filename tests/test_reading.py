@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nlp_helpers import reading, reviews
 from nlp_helpers.errors import UserError
 from nlp_helpers.review_records import (
+    LONG_AND_DAMAGED,
     TRUNCATED,
     label_of,
     parse,
@@ -571,7 +572,7 @@ def test_numbers_of_thousands_of_digits_cost_a_record_at_most(tmp_path, form):
 def test_a_literal_that_would_fill_the_memory_is_not_evaluated():
     listed = "0, " * (1 << 19)
     content = f"{{'reviewText': 'x', 'overall': 5, 'a': [{listed}]}}"
-    assert parse(content.encode()) == (None, "damaged JSON")
+    assert parse(content.encode()) == (None, LONG_AND_DAMAGED)
     assert parse(content[: 1 << 19].encode() + b"]}")[0]["text"] == "x"
 
 

@@ -198,24 +198,12 @@ def _failed(needed: set[str], done: Mapping[str, Result]) -> str | None:
     )
 
 
-def free_memory(
-    groups: Path = Path("/sys/fs/cgroup"),
-    own: Path = Path("/proc/self/cgroup"),
-) -> int:
+def free_memory() -> int:
     """Return the free bytes of this machine, or of this container if fewer.
 
     Files that the system keeps in memory, and would give up, count as free.
-
-    Args:
-        groups: where Linux mounts its control groups (version 2).
-        own: names the group of this process; the groups above limit it too.
     """
-    try:
-        [name] = re.findall("^0::/(.*)$", own.read_text(), re.MULTILINE)
-    except (OSError, ValueError):  # no Linux, or an older one
-        name = ""
-    below = [groups / name, *(groups / name).parents]
-    rooms = [_room(group) for group in below if group.is_relative_to(groups)]
+    rooms = [_room(group) for group in engine.control_groups()]
     return min([psutil.virtual_memory().available, *filter(None, rooms)])
 
 

@@ -221,22 +221,22 @@ def _describe_folder(name: str) -> str | None:
         return None
     stats = [
         (str(p), p.stat().st_size, p.stat().st_mtime_ns)
-        for p in sorted(_files_below(folder))
+        for p in _files_below(folder)
         if p.is_file()
     ]
     return _hash(json.dumps(stats))
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder; links to folders are followed once."""
-    seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()  # a link to a folder above would lead round
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        yield from (Path(place) / name for name in names)
+def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield the files of a folder, links followed, but not round in a ring."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from _files_below(path, (*above, real))
+        else:
+            yield path
 
 
 def artifacts(output: Path) -> dict[str, str]:

@@ -18,15 +18,17 @@ FORMS = {
     "a GitLab token": r"\bglpat-[\w-]{20,}",
     "a PyPI token": r"\bpypi-[\w-]{50,}",
     "a Google API key": r"\bAIza[\w-]{35}",
-    "a password in an address": r"(?<=://)[^\s/:@]+:[^\s/@]+(?=@)",
+    "a password in an address": r"(?<=://)[^\s/:@?#\"'<>,]*:"
+    r"[^\s/@?#\"'<>,]{4,}(?=@)",
     "an AWS access key": r"\bAKIA[0-9A-Z]{16}\b",
     # Classes of scikit-learn's HTML begin with sk- too, all in small letters.
     "an API key": r"(?<![\w-])sk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{20,}",
     "a Slack token": r"\bxox[abpr]-[A-Za-z0-9-]{10,}",
-    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"((?:[^-]|-(?!----))*-----END [A-Z ]*PRIVATE KEY-----|"
-    r"(\s|\\n|[A-Za-z0-9+/=]{16,})*)",  # cut off, or within a string
 }
+KEY_BEGINS = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----")
+KEY_ENDS = re.compile("-----END [A-Z ]*PRIVATE KEY-----")
+# Of a key that is cut off, or within a string.
+KEY_LINES = re.compile(r"(\s|\\n|[A-Za-z0-9+/=]{16,})*")
 
 
 def find(text: str) -> Iterable[tuple[str, str]]:
@@ -51,6 +53,18 @@ def find(text: str) -> Iterable[tuple[str, str]]:
     for kind, form in FORMS.items():
         for match in re.finditer(form, text):
             yield match.group(), kind
+    for key in _private_keys(text):
+        yield key, "a private key"
+
+
+def _private_keys(text: str) -> Iterator[str]:
+    """Yield each from its first line to its last, or as far as it goes on."""
+    place, ends = 0, True
+    while begin := KEY_BEGINS.search(text, place):
+        end = KEY_ENDS.search(text, begin.end()) if ends else None
+        ends = end is not None  # else no later one has an end
+        place = (end or KEY_LINES.match(text, begin.end())).end()
+        yield text[begin.start() : place]
 
 
 def remove(text: str) -> tuple[str, list[str]]:

@@ -141,7 +141,7 @@ def train(
     device: str,
     **settings,
 ) -> None:
-    """Train; the defaults are the settings of the last published run."""
+    """Train; the defaults, with --start-from, are those of the last run."""
     training.train(
         folder,
         held_out,
