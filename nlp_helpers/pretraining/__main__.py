@@ -63,7 +63,7 @@ def collect(folder: Path, held_out: Path) -> None:
     default="build/minilm-l6-mlm",
     help="Folder for weights/ and checkpoints/; a run found there is resumed.",
 )
-@click.option("--num-steps", default=9000, type=COUNT, help="Optimizer steps.")
+@click.option("--num-steps", default=8000, type=COUNT, help="Optimizer steps.")
 @click.option(
     "--evaluate-every",
     default=500,

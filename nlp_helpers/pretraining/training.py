@@ -57,7 +57,7 @@ class Settings:
     decay_share: float = 0.97
     mask_share: float = 0.2
     whole_word_share: float = 0.25
-    seed: int = 2025
+    seed: int = 2026
 
 
 def learning_rate_at(step: int, num_steps: int, settings: Settings) -> float:
