@@ -578,7 +578,7 @@ def test_a_run_is_of_its_texts_and_can_be_lengthened_in_time(
         training.train(*corpus, tmp_path / "falling", 9, 1, falling, "cpu")
     path = corpus[0] / "train.jsonl"
     path.write_text(path.read_text().replace("camera", "flower"))
-    with pytest.raises(UserError, match="of another training, with texts"):
+    with pytest.raises(UserError, match="from another training, with texts"):
         training.train(*corpus, output, 4, 1, steady, "cpu")
 
 

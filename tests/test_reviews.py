@@ -85,4 +85,6 @@ def test_a_category_is_asked_of_every_mirror(tmp_path, monkeypatch):
     reviews.fetch("amazon-2014-5core", ["Automotive"])
     [(urls, name, rows)] = asked
     assert name == "reviews_Automotive_5.json.gz" and rows == 20473
-    assert len(urls) > 1 and all(url.endswith(name) for url in urls)
+    # What comes first is trusted, so nobody must be able to change it.
+    assert urls and all(url.startswith("https://") for url in urls)
+    assert all(url.endswith(name) for url in urls)
