@@ -556,6 +556,7 @@ def test_numbers_of_thousands_of_digits_cost_a_record_at_most(tmp_path, form):
     records = [
         f'{{"reviewText": "a &#{digits}; b", "overall": 5}}',
         f'{{"reviewText": "c", "overall": 5, "n": {digits}}}',
+        '{"reviewText": oops, "overall": 4}',  # the careful reader is asked
         '{"reviewText": "d", "overall": 4}',
     ]
     if form == "literals":
@@ -564,7 +565,7 @@ def test_numbers_of_thousands_of_digits_cost_a_record_at_most(tmp_path, form):
     if form == "array":
         content = "[" + ",\n".join(records) + "]"
     report, rows = read(tmp_path, content.encode())
-    assert report.rows == 3
+    assert report.rows == 4
     texts = [row["text"] for row in rows]
     assert texts[0] == "a \ufffd b" and texts[-1] == "d"
 

@@ -73,11 +73,16 @@ def remove(text: str) -> tuple[str, list[str]]:
     The longest goes first: one may be the beginning of another.
     """
     found = []
-    for value, kind in sorted(find(text), key=lambda one: -len(one[0])):
+    for value, kind in sorted(set(find(text)), key=_longest_first):
         if value in text:
             text = text.replace(value, "[removed]")
             found.append(kind)
     return text, found
+
+
+def _longest_first(found: tuple[str, str]) -> tuple[int, str, str]:
+    """Return what such pairs are sorted by."""
+    return -len(found[0]), *found
 
 
 def refuse(values: Mapping[str, Any], where: str) -> None:
