@@ -27,9 +27,10 @@ import pandas as pd
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
-from nlp_helpers import files, parameters, paths
+from nlp_helpers import parameters
 from nlp_helpers.batch import pipeline, tasks
-from nlp_helpers.errors import run_command
+from nlp_helpers.core import files, paths
+from nlp_helpers.core.errors import run_command
 
 NOTEBOOKS = list(parameters.SCHEMAS)
 ONE_EPOCH = {"num_epochs": 1}

@@ -38,18 +38,17 @@ from nlp_helpers import (
     baselines,
     encoding,
     evaluation,
-    files,
     models,
     parameters,
-    paths,
     reading,
     reviews,
     session,
     splitting,
     unpadded,
 )
+from nlp_helpers.core import files, paths
+from nlp_helpers.core.errors import UserError, run_command
 from nlp_helpers.encoding import TokenSet
-from nlp_helpers.errors import UserError, run_command
 from nlp_helpers.fine_tuning import training
 from nlp_helpers.review_records import label_of
 

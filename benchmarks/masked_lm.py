@@ -21,8 +21,9 @@ import pandas as pd
 import torch
 from transformers import AutoModelForMaskedLM
 
-from nlp_helpers import files, models, paths
-from nlp_helpers.errors import run_command
+from nlp_helpers import models
+from nlp_helpers.core import files, paths
+from nlp_helpers.core.errors import run_command
 from nlp_helpers.masked_lm import use_mask_token
 from nlp_helpers.predictions import top_k_table
 from nlp_helpers.pretraining import figures

@@ -12,8 +12,9 @@ import click
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from nlp_helpers import files, models, paths
-from nlp_helpers.errors import run_command
+from nlp_helpers import models
+from nlp_helpers.core import files, paths
+from nlp_helpers.core.errors import run_command
 
 NAME = "smollm2-135m"
 ROUNDS = 3

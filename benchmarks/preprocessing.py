@@ -392,7 +392,7 @@ def measure_memory(folder: Path, rows: int, figures: dict) -> None:
 
 def read_real_reviews() -> list[str]:
     """Return the real reviews beside the project, if there are any."""
-    from nlp_helpers import paths
+    from nlp_helpers.core import paths
 
     folder = paths.project_root().parent / "shared" / "data"
     return [
@@ -420,7 +420,7 @@ def main(
     """Measure and print; write the figures as JSON if asked."""
     if pipeline:
         return pipeline_process(pipeline, file)
-    from nlp_helpers import files
+    from nlp_helpers.core import files
 
     figures: dict[str, float] = {}
     os.environ["NLP_HELPERS_HEADLESS"] = "1"
@@ -447,6 +447,6 @@ def main(
 
 
 if __name__ == "__main__":
-    from nlp_helpers.errors import run_command
+    from nlp_helpers.core.errors import run_command
 
     run_command(main)

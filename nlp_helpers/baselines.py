@@ -13,8 +13,8 @@ from sklearn.preprocessing import Normalizer
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from nlp_helpers import models, session, unpadded
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.encoding import TokenSet
-from nlp_helpers.errors import UserError
 from nlp_helpers.reviews import LABEL2ID
 
 # The bounds that VADER's authors recommend for its compound score.

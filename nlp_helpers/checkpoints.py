@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from nlp_helpers import files, paths, session
-from nlp_helpers.errors import UserError
+from nlp_helpers import session
+from nlp_helpers.core import files, paths
+from nlp_helpers.core.errors import UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 CHECKPOINTS = 2  # at a time: the newest, and the one that replaces it

@@ -11,8 +11,8 @@ from transformers import (
 )
 
 from nlp_helpers import models, unpadded
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.encoding import encode
-from nlp_helpers.errors import UserError
 
 TEXTS_AT_ONCE = 256  # answered together, so that memory stays flat
 MAX_LENGTH = 512  # tokens; what a text has beyond them is not read

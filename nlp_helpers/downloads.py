@@ -9,9 +9,9 @@ from pathlib import Path
 import requests
 from tqdm.auto import tqdm
 
-from nlp_helpers import files
-from nlp_helpers.errors import UserError
-from nlp_helpers.paths import HEADLESS_VARIABLE
+from nlp_helpers.core import files
+from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.paths import HEADLESS_VARIABLE
 
 TIMEOUT = 20  # seconds without an answer
 CHUNK = 1 << 16  # bytes; what a broken connection can lose

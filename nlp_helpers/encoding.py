@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from nlp_helpers import files, models, session, tokenising
-from nlp_helpers.engine import run
-from nlp_helpers.errors import UserError
+from nlp_helpers import models, session, tokenising
+from nlp_helpers.core import files
+from nlp_helpers.core.engine import run
+from nlp_helpers.core.errors import UserError
 
 FEWEST_SHOWN = 10  # shards; fewer are done before anyone looks
 

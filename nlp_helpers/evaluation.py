@@ -12,7 +12,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.reviews import ID2LABEL, LABEL2ID
 
 RESAMPLES = 10_000  # of the bootstrap

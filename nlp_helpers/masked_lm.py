@@ -5,7 +5,7 @@ from typing import TypedDict
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 MASK = "[MASK]"
 

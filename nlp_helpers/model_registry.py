@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from nlp_helpers import catalogues
+from nlp_helpers.core import yaml_files
 
 CATALOGUE = Path(__file__).with_name("models.yaml")
 NEEDED = {  # fields, by source
@@ -44,7 +44,7 @@ class ModelEntry(BaseModel):
 
 def registry() -> dict[str, ModelEntry]:
     """Read models.yaml."""
-    return catalogues.read(CATALOGUE, ModelEntry)
+    return yaml_files.read(CATALOGUE, ModelEntry)
 
 
 def origin(name: str) -> str:

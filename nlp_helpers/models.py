@@ -21,8 +21,8 @@ from huggingface_hub.errors import StrictDataclassError
 from IPython.utils.capture import capture_output
 from safetensors import SafetensorError
 
-from nlp_helpers import files, paths
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import files, paths
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.model_registry import ModelEntry, origin, registry
 
 # Weights as safetensors only: a pickled .bin file could run code when opened.

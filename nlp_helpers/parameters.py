@@ -21,7 +21,7 @@ from pydantic import (
     ValidationError,
 )
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 TYPES = {
     "string": "text",

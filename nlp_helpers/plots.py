@@ -15,7 +15,7 @@ from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nlp_helpers import files
+from nlp_helpers.core import files
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
 CLASS_COLOURS = {"neutral": GREY, "positive": GREEN, "negative": ORANGE}

@@ -25,9 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nlp_helpers import files
-from nlp_helpers.engine import processors, run
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import files
+from nlp_helpers.core.engine import processors, run
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.review_records import (
     IDENTIFIERS,
     LONGEST_RECORD,

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.reviews import LABEL2ID
 
 # Every field has one name in the 2014 and 2018 releases and one in 2023's.

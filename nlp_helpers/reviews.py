@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from nlp_helpers import catalogues, downloads, files, paths
-from nlp_helpers.errors import UserError
+from nlp_helpers import downloads
+from nlp_helpers.core import files, paths, yaml_files
+from nlp_helpers.core.errors import UserError
 
 ID2LABEL = {0: "neutral", 1: "positive", 2: "negative"}
 LABEL2ID = {label: index for index, label in ID2LABEL.items()}
@@ -37,7 +38,7 @@ class ReviewSource(BaseModel):
 
 def registry() -> dict[str, ReviewSource]:
     """Read reviews.yaml."""
-    return catalogues.read(CATALOGUE, ReviewSource)
+    return yaml_files.read(CATALOGUE, ReviewSource)
 
 
 def fetch(source: str, categories: list[str]) -> dict[str, list[Path]]:

@@ -14,9 +14,9 @@ from huggingface_hub.utils import disable_progress_bars
 from torch.nn.functional import scaled_dot_product_attention
 from tqdm.auto import tqdm
 
-from nlp_helpers import engine
-from nlp_helpers.errors import UserError
-from nlp_helpers.paths import FLOAT32_VARIABLE, HEADLESS_VARIABLE
+from nlp_helpers.core import engine
+from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.paths import FLOAT32_VARIABLE, HEADLESS_VARIABLE
 
 Item = TypeVar("Item")
 

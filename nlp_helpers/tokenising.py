@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 BACKENDS = ("tokenizers", "tokie")
 LARGEST_SMALL_VOCABULARY = 1 << 16  # ids below it fit into two bytes

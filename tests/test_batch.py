@@ -11,11 +11,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from nlp_helpers.batch.cli import commands
-from nlp_helpers.errors import run_command
+from nlp_helpers.core.errors import run_command
 
 NAME = "01_next_token"
 WRITE_METRICS = """\
-from nlp_helpers import files, paths
+from nlp_helpers.core import files, paths
 print("prompt:", prompt)
 folder = paths.resolve(output_dir)
 for name in ("next_token", "trailing_spaces"):

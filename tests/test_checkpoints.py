@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nlp_helpers import checkpoints, files
-from nlp_helpers.errors import UserError
+from nlp_helpers import checkpoints
+from nlp_helpers.core import files
+from nlp_helpers.core.errors import UserError
 
 resource = pytest.importorskip("resource")  # not on Windows
 MADE_WITH = {"learning_rate": 1e-3, "seed": 1}

@@ -11,7 +11,7 @@ from small_bert import small_config
 from transformers import BertForSequenceClassification, pipeline
 
 from nlp_helpers import checkpoints, classifier, models, unpadded
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.reviews import ID2LABEL, LABEL2ID
 
 TEXTS = ["a good camera", "it broke", "it broke, sadly, after a week " * 40]

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from nlp_helpers import downloads
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 ROWS = [
     b"%s\n" % hashlib.sha512(b"%d" % n).hexdigest().encode()

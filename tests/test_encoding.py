@@ -11,14 +11,8 @@ import psutil
 import pytest
 from transformers import BertConfig
 
-from nlp_helpers import (
-    encoding,
-    models,
-    reading,
-    splitting,
-    tokenising,
-)
-from nlp_helpers.errors import UserError
+from nlp_helpers import encoding, models, reading, splitting, tokenising
+from nlp_helpers.core.errors import UserError
 
 TEXTS = ["good", "A really good camera, but heavy.", "no " * 30]
 ROWS = 30_000

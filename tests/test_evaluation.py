@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nlp_helpers import evaluation
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 LABELS = np.array([0, 1, 1, 1, 2, 2])
 PREDICTIONS = np.array([1, 1, 1, 0, 2, 1])

@@ -24,7 +24,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from test_batch import NAME, WRITE_METRICS, command, write_notebook
 
-from nlp_helpers import engine, files, parameters
+from nlp_helpers import parameters
 from nlp_helpers.batch import (
     client,
     execute,
@@ -34,7 +34,8 @@ from nlp_helpers.batch import (
     stages,
     tasks,
 )
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import engine, files
+from nlp_helpers.core.errors import UserError
 
 SLOW = "import time\nfor _ in range(12): time.sleep(0.05)"
 

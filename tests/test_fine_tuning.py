@@ -23,8 +23,9 @@ from accelerate.state import AcceleratorState
 from small_bert import small_config
 from transformers import BertForSequenceClassification
 
-from nlp_helpers import checkpoints, encoding, files, models, session
-from nlp_helpers.errors import UserError
+from nlp_helpers import checkpoints, encoding, models, session
+from nlp_helpers.core import files
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.fine_tuning import __main__ as command_line
 from nlp_helpers.fine_tuning import batches, training
 

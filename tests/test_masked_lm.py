@@ -10,7 +10,7 @@ from transformers import (
 )
 
 from nlp_helpers import masked_lm, models
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 SENTENCES = [
     "This is a [MASK].",

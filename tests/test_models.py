@@ -20,8 +20,9 @@ from transformers import (
     DistilBertModel,
 )
 
-from nlp_helpers import model_registry, models, paths
-from nlp_helpers.errors import UserError
+from nlp_helpers import model_registry, models
+from nlp_helpers.core import paths
+from nlp_helpers.core.errors import UserError
 
 LOAD = """
 import sys

@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from nlp_helpers import models, next_token
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.predictions import top_k_table
 
 

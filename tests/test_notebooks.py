@@ -6,7 +6,8 @@ import nbformat
 import pytest
 from packaging.requirements import Requirement
 
-from nlp_helpers import __version__, paths
+from nlp_helpers import __version__
+from nlp_helpers.core import paths
 from nlp_helpers.parameters import SCHEMAS
 
 NOTEBOOKS = list(SCHEMAS)

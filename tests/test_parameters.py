@@ -6,7 +6,7 @@ import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 
 from nlp_helpers import parameters
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 PROFILES = ("offline", "hub")
 NOTEBOOKS = list(parameters.SCHEMAS)

@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from transformers import BertForMaskedLM
 
-from nlp_helpers import files, models
-from nlp_helpers.errors import UserError
+from nlp_helpers import models
+from nlp_helpers.core import files
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.pretraining import (
     examples,
     figures,

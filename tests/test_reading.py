@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nlp_helpers import reading, reviews
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.review_records import (
     LONG_AND_DAMAGED,
     TRUNCATED,
@@ -16,9 +16,7 @@ from nlp_helpers.review_records import (
     parse,
     show_first,
 )
-from nlp_helpers.review_records import (
-    records as records_of,
-)
+from nlp_helpers.review_records import records as records_of
 
 EXAMPLES = settings(
     deadline=None,

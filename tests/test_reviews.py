@@ -3,7 +3,7 @@ import json
 import pytest
 
 from nlp_helpers import downloads, reading, reviews
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from nlp_helpers import engine, session
-from nlp_helpers.errors import UserError
+from nlp_helpers import session
+from nlp_helpers.core import engine
+from nlp_helpers.core.errors import UserError
 
 
 def draw():

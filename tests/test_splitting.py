@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nlp_helpers import reading, reviews, splitting
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 
 @pytest.fixture(scope="module")

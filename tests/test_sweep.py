@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from test_batch import NAME, command, write_notebook
 
-from nlp_helpers import engine
 from nlp_helpers.batch import sweep
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import engine
+from nlp_helpers.core.errors import UserError
 
 WRITE = """\
-from nlp_helpers import files, paths
+from nlp_helpers.core import files, paths
 folder = paths.resolve(output_dir)
 for name in ("next_token", "trailing_spaces"):
     files.write_text(folder / "figures" / f"{name}.png", "a figure")

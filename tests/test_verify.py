@@ -5,7 +5,7 @@ import pytest
 from test_batch import command
 
 from nlp_helpers.batch import record, stages, tasks, verify
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.parameters import SCHEMAS
 
 NAME = "01_next_token"

@@ -14,8 +14,8 @@ from rich.table import Column, Table
 from rich.text import Text
 from tqdm import tqdm
 
-from nlp_helpers import paths
-from nlp_helpers.errors import UserError, run_command
+from nlp_helpers.core import paths
+from nlp_helpers.core.errors import UserError, run_command
 
 if TYPE_CHECKING:  # `predict` must do without papermill
     from nlp_helpers.batch.pipeline import Runner

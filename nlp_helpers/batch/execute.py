@@ -21,10 +21,10 @@ from nbformat.v4 import new_output
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from nlp_helpers import files, paths
 from nlp_helpers.batch import client, preload, record, secrets, watch
 from nlp_helpers.batch.stages import Stage
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import files, paths
+from nlp_helpers.core.errors import UserError
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")  # of an object's repr
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")

@@ -16,10 +16,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from nlp_helpers import engine, files, model_registry, paths
+from nlp_helpers import model_registry
 from nlp_helpers.batch.stages import Stage
 from nlp_helpers.batch.tasks import Task
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import engine, files, paths
+from nlp_helpers.core.errors import UserError
 
 PACKAGE = Path(model_registry.__file__).parent
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"

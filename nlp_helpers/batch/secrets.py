@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.parameters import SECRET_NAME
 
 SHORTEST = 8  # characters; a shorter value would be found everywhere

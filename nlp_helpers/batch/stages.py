@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from nlp_helpers import catalogues, files, paths
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import files, paths, yaml_files
+from nlp_helpers.core.errors import UserError
 
 STAGES = Path(__file__).with_suffix(".yaml")
 
@@ -53,7 +53,7 @@ class Stage(BaseModel):
 
 def read() -> dict[str, Stage]:
     """Read stages.yaml, in the notebooks' order."""
-    return catalogues.read(STAGES, Stage)
+    return yaml_files.read(STAGES, Stage)
 
 
 def dependencies(

@@ -14,11 +14,12 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nlp_helpers import engine, files, parameters, paths, plots
+from nlp_helpers import parameters, plots
 from nlp_helpers.batch import record, stages
 from nlp_helpers.batch.tasks import Result, Task
 from nlp_helpers.batch.tasks import plan as plan_notebooks
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import engine, files, paths
+from nlp_helpers.core.errors import UserError
 
 LONGEST_NAME = 80  # characters of a combination's folder
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nlp_helpers import parameters, paths
-from nlp_helpers.errors import UserError
+from nlp_helpers import parameters
+from nlp_helpers.core import paths
+from nlp_helpers.core.errors import UserError
 
 # Folders of params/ or outputs/ that are no profiles, and a record's `sweep`.
 RESERVED = {"sweeps", "sweep", "reference"}

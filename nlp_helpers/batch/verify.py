@@ -9,9 +9,10 @@ from typing import Any
 import nbformat
 import yaml
 
-from nlp_helpers import files, parameters, paths
+from nlp_helpers import parameters
 from nlp_helpers.batch import record, stages, tasks
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import files, paths
+from nlp_helpers.core.errors import UserError
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 IGNORED_TAG = "nbval-ignore-output"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from nlp_helpers import parameters, paths
-from nlp_helpers.errors import run_command
+from nlp_helpers import parameters
+from nlp_helpers.core import paths
+from nlp_helpers.core.errors import run_command
 from nlp_helpers.fine_tuning import training
 
 NOTEBOOK = "05_bert_fine_tuning"

@@ -23,16 +23,10 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from nlp_helpers import (
-    checkpoints,
-    evaluation,
-    files,
-    models,
-    session,
-    unpadded,
-)
+from nlp_helpers import checkpoints, evaluation, models, session, unpadded
+from nlp_helpers.core import files
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.encoding import TokenSet, read_shards
-from nlp_helpers.errors import UserError
 from nlp_helpers.fine_tuning import batches
 from nlp_helpers.reviews import ID2LABEL, LABEL2ID
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nlp_helpers.errors import run_command
+from nlp_helpers.core.errors import run_command
 from nlp_helpers.pretraining import generated, texts, training
 
 DEFAULTS = training.Settings()

@@ -11,7 +11,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 MASK_SHARE = 0.15
 MAX_LENGTH = 128  # tokens; longer documents are cut into pieces

@@ -12,8 +12,9 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
-from nlp_helpers import files, models
-from nlp_helpers.errors import UserError
+from nlp_helpers import models
+from nlp_helpers.core import files
+from nlp_helpers.core.errors import UserError
 
 GENERATOR = "smollm2-135m"
 BATCH_SIZE = 64

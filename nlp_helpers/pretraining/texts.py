@@ -19,8 +19,8 @@ import numpy as np
 import yaml
 from bs4 import BeautifulSoup
 
-from nlp_helpers import files, paths
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import files, paths
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.pretraining import generated
 
 SOURCES_FILE = Path(__file__).with_name("sources.yaml")

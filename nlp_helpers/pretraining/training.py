@@ -35,8 +35,9 @@ from transformers import (
 )
 from transformers.masking_utils import sdpa_mask
 
-from nlp_helpers import checkpoints, files, models, session
-from nlp_helpers.errors import UserError
+from nlp_helpers import checkpoints, models, session
+from nlp_helpers.core import files
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.pretraining import examples, figures, texts
 
 BASE_MODEL = "minilm-l6"

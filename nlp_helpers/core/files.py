@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from nlp_helpers.errors import REMEDIES, UserError, explain
+from nlp_helpers.core.errors import REMEDIES, UserError, explain
 
 PATIENCE = 60  # seconds before waiting for others is worth a line
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 ROOT_VARIABLE = "NLP_HELPERS_ROOT"
 CACHE_VARIABLE = "NLP_HELPERS_CACHE"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nlp_helpers import engine
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import engine
+from nlp_helpers.core.errors import UserError
 
 
 def double(number, folder):
@@ -79,7 +79,7 @@ def test_an_unknown_engine_is_refused():
 def run_on_ray(address):
     """Run a task with this RAY_ADDRESS; return what is printed."""
     code = (
-        "from nlp_helpers import engine\n"
+        "from nlp_helpers.core import engine\n"
         "try: list(engine.run(print, [(1,)], engine='ray'))\n"
         "except engine.UserError as error: print(error)"
     )

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 
 Result = TypeVar("Result")
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from nlp_helpers import paths
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import paths
+from nlp_helpers.core.errors import UserError
 
 
 def test_relative_paths_lie_below_the_root(root):

@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from nlp_helpers import files
-from nlp_helpers.errors import UserError
+from nlp_helpers.core import files
+from nlp_helpers.core.errors import UserError
 
 HALF_WRITTEN = """
 import sys, time
 from pathlib import Path
-from nlp_helpers import files
+from nlp_helpers.core import files
 with files.staged_folder(Path(sys.argv[1])) as folder:
     (folder / "first").write_text("new")
     print("staged", flush=True)
@@ -72,7 +72,7 @@ def test_a_killed_process_leaves_the_old_folder(tmp_path, python):
 MADE_ONCE = """
 import sys, time
 from pathlib import Path
-from nlp_helpers import files
+from nlp_helpers.core import files
 def make(folder):
     print("made", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -121,8 +121,8 @@ import resource, signal, sys
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from nlp_helpers import files
-from nlp_helpers.errors import run_command
+from nlp_helpers.core import files
+from nlp_helpers.core.errors import run_command
 def main():
     with files.staged_folder(Path(sys.argv[1])) as folder:
         save_file({"a": torch.zeros(10**6)}, folder / "model.safetensors")
@@ -196,8 +196,8 @@ def test_json_that_cannot_be_written_is_one_line(tmp_path):
     code = """
 import errno, sys
 from pathlib import Path
-from nlp_helpers import files
-from nlp_helpers.errors import run_command
+from nlp_helpers.core import files
+from nlp_helpers.core.errors import run_command
 def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 Path.write_text = full

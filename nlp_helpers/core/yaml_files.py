@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from nlp_helpers.errors import UserError
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.parameters import read_yaml
 
 Entry = TypeVar("Entry", bound=BaseModel)

@@ -1,0 +1,1 @@
+"""Paths, files, errors, YAML, engines: knows nothing of language."""
