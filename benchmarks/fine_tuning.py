@@ -38,7 +38,6 @@ from nlp_helpers import (
     baselines,
     encoding,
     evaluation,
-    models,
     parameters,
     reading,
     reviews,
@@ -50,6 +49,7 @@ from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError, run_command
 from nlp_helpers.encoding import TokenSet
 from nlp_helpers.fine_tuning import training
+from nlp_helpers.models import loading
 from nlp_helpers.review_records import label_of
 
 SEED = 2018
@@ -69,7 +69,7 @@ def review_lengths(folder: Path, number: int) -> tuple[np.ndarray, str]:
     if texts.empty:
         lengths = generator.lognormal(MEAN_LOG, SPREAD_LOG, number)
         return lengths.astype(int).clip(5, PADDED), "drawn"
-    tokenizer = models.load_tokenizer("minilm-l6")
+    tokenizer = loading.load_tokenizer("minilm-l6")
     if number > len(texts):
         raise UserError(f"{folder} has {len(texts)} reviews, not {number}")
     rows = generator.choice(len(texts), number, replace=False)
@@ -100,7 +100,7 @@ def build_model(name: str, seed: int = SEED, **config: Any) -> torch.nn.Module:
     """Return BERT-base with random weights, or a model of models.yaml."""
     torch.manual_seed(seed)  # of the head, and of the dropout that follows
     if name != "bert-base":
-        _, model = models.load(
+        _, model = loading.load(
             name,
             transformers.BertForSequenceClassification,
             new_head=True,
@@ -121,7 +121,7 @@ def article(
 ) -> tuple[int, float]:
     """Train as the article does: eager, float32, everything padded to 512."""
     model = build_model(name, attn_implementation="eager").to(device).train()
-    tokenizer = models.load_tokenizer("minilm-l6")
+    tokenizer = loading.load_tokenizer("minilm-l6")
     groups = training.parameter_groups(model, 0.01)
     optimizer = torch.optim.AdamW(groups, lr=2e-5, foreach=False, fused=False)
     number = max(BATCH, len(tokens) // ARTICLE_SHARE)
@@ -151,7 +151,7 @@ def trainer(
     **arguments: Any,
 ) -> tuple[int, float]:
     """Train with the Trainer of transformers."""
-    tokenizer = models.load_tokenizer("minilm-l6")
+    tokenizer = loading.load_tokenizer("minilm-l6")
     data = Dataset.from_dict(
         {
             "input_ids": tokens.input_ids,
@@ -371,7 +371,7 @@ def train_article(
         optimizer, int(settings.warmup_ratio * steps), steps
     )
     weights = training.class_weights(tokens.labels, settings.class_weight)
-    tokenizer = models.load_tokenizer(settings.model_name)
+    tokenizer = loading.load_tokenizer(settings.model_name)
     for rows in article_batches(tokens, settings):
         batch = {"input_ids": [tokens.input_ids[row] for row in rows]}
         padded = tokenizer.pad(batch, return_tensors="pt").to(place)
@@ -420,7 +420,7 @@ def read_snippets(build: Path) -> tuple[pd.DataFrame, TokenSet]:
 
 def tokenise(texts: list[str], labels: np.ndarray) -> TokenSet:
     """Tokenise for the offline profile's encoder."""
-    tokenizer = models.load_tokenizer("minilm-l6")
+    tokenizer = loading.load_tokenizer("minilm-l6")
     encoded = encoding.encode(texts, tokenizer, PADDED)
     return TokenSet(
         [np.array(row) for row in encoded], labels.astype(np.int64)

@@ -2,8 +2,8 @@
 
     python benchmarks/masked_lm.py [--model NAME]... [--json PATH]
 
-NAME is a name of nlp_helpers/models.yaml or a model folder. With the Hub at
-hand, `--model minilm-l6-mlm --model bert-base-uncased --model
+NAME is a name of nlp_helpers/models/models.yaml or a model folder. With the Hub
+at hand, `--model minilm-l6-mlm --model bert-base-uncased --model
 distilbert-base-uncased` puts all three into the same tables. The models must
 share a tokenizer, or else their questions differ.
 
@@ -21,10 +21,10 @@ import pandas as pd
 import torch
 from transformers import AutoModelForMaskedLM
 
-from nlp_helpers import models
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import run_command
 from nlp_helpers.masked_lm import use_mask_token
+from nlp_helpers.models import loading
 from nlp_helpers.predictions import top_k_table
 from nlp_helpers.pretraining import figures
 
@@ -117,12 +117,12 @@ def main(names: list[str], json_path: str | None, reviews: Path) -> None:
     The main figures at the head of that file are the first model's.
     """
     for name in names:
-        models.fetch(name)  # a wrong name shows at once
+        loading.fetch(name)  # a wrong name shows at once
     documents = figures.read_held_out(HERE / "held_out.jsonl")
     amazon = read_reviews(reviews)
     written = {}
     for name in names:
-        tokenizer, model = models.load(name, AutoModelForMaskedLM)
+        tokenizer, model = loading.load(name, AutoModelForMaskedLM)
         found = figures.evaluate_held_out(
             model, tokenizer, documents, figures.SEED
         )

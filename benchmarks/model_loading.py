@@ -12,16 +12,16 @@ import click
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from nlp_helpers import models
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import run_command
+from nlp_helpers.models import loading
 
 NAME = "smollm2-135m"
 ROUNDS = 3
 
 
 def from_gguf() -> None:
-    entry = models.registry()[NAME]
+    entry = loading.registry()[NAME]
     folder = paths.package_folder(entry.package, entry.distribution)
     packed = {"gguf_file": entry.gguf_file, "local_files_only": True}
     AutoTokenizer.from_pretrained(folder, **packed)
@@ -29,7 +29,7 @@ def from_gguf() -> None:
 
 
 def from_cache() -> None:
-    models.load(NAME, AutoModelForCausalLM)
+    loading.load(NAME, AutoModelForCausalLM)
 
 
 def seconds(load) -> float:
@@ -42,7 +42,7 @@ def seconds(load) -> float:
 @click.option("--json", "json_path", type=click.Path(), default=None)
 def main(json_path: str | None) -> None:
     """Print seconds and their ratio; write them as JSON if asked."""
-    models.fetch(NAME)  # the one unpacking is not what is compared
+    loading.fetch(NAME)  # the one unpacking is not what is compared
     times = [(seconds(from_gguf), seconds(from_cache)) for _ in range(ROUNDS)]
     gguf, cache = (min(column) for column in zip(*times, strict=True))
     figures = {

@@ -156,9 +156,9 @@ def pipeline_article(path: Path, folder: Path) -> Callable[[], None]:
     from keras.utils import pad_sequences
     from sklearn.model_selection import train_test_split
 
-    from nlp_helpers import models
+    from nlp_helpers.models import loading
 
-    tokenizer = models.load_tokenizer(MODEL)
+    tokenizer = loading.load_tokenizer(MODEL)
 
     def work() -> None:
         table = pd.read_json(path, lines=True)
@@ -189,10 +189,10 @@ def pipeline_datasets(path: Path, folder: Path) -> Callable[[], None]:
     """`datasets`: load, label, split, tokenise in batches, save."""
     import datasets
 
-    from nlp_helpers import models
+    from nlp_helpers.models import loading
 
     datasets.disable_progress_bars()
-    tokenizer = models.load_tokenizer(MODEL)
+    tokenizer = loading.load_tokenizer(MODEL)
 
     def prepare(rows: dict) -> dict:
         stars = rows["overall"]
@@ -311,9 +311,10 @@ def measure_reading(path: Path, figures: dict) -> None:
 def measure_tokenising(
     texts: list[str], real: list[str], folder: Path, figures: dict
 ) -> None:
-    from nlp_helpers import models, tokenising
+    from nlp_helpers import tokenising
+    from nlp_helpers.models import loading
 
-    tokenizer = models.load_tokenizer(MODEL)
+    tokenizer = loading.load_tokenizer(MODEL)
     file = str(folder / "tokenizer.json")
     tokenizer.backend_tokenizer.save(file)
     default = tokenising.open_backend("tokenizers", file, MAX_LENGTH)

@@ -12,9 +12,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from nlp_helpers import models, session, unpadded
+from nlp_helpers import session, unpadded
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.encoding import TokenSet
+from nlp_helpers.models import loading
 from nlp_helpers.reviews import LABEL2ID
 
 # The bounds that VADER's authors recommend for its compound score.
@@ -84,7 +85,7 @@ def predict_frozen(
     The encoder stays as it is. A text is the mean of the hidden states of
     its tokens, of length 1, which is how MiniLM's sentence vectors are made.
     """
-    loaded = models.load(
+    loaded = loading.load(
         model_name, transformers.BertModel, device, add_pooling_layer=False
     )
     vectors = [sentence_vectors(*loaded, tokens) for tokens in (train, new)]

@@ -10,9 +10,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from nlp_helpers import models, unpadded
+from nlp_helpers import unpadded
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.encoding import encode
+from nlp_helpers.models import loading
 
 TEXTS_AT_ONCE = 256  # answered together, so that memory stays flat
 MAX_LENGTH = 512  # tokens; what a text has beyond them is not read
@@ -24,9 +25,9 @@ def load(
     """Load a model folder that notebook 05 wrote.
 
     Raises:
-        UserError: see `models.load`.
+        UserError: see `loading.load`.
     """
-    tokenizer, model = models.load(
+    tokenizer, model = loading.load(
         checkpoint,
         BertForSequenceClassification,
         device,

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from nlp_helpers import models, session, tokenising
+from nlp_helpers import session, tokenising
 from nlp_helpers.core import files
 from nlp_helpers.core.engine import run
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import loading
 
 FEWEST_SHOWN = 10  # shards; fewer are done before anyone looks
 
@@ -84,7 +85,7 @@ def write_shards(
         UserError: a back end or an engine is unknown or cannot be used, or
             the disk is full or cannot be written.
     """
-    tokenizer = models.load_tokenizer(tokenizer_name)
+    tokenizer = loading.load_tokenizer(tokenizer_name)
     sources = sorted(splits.glob("*.parquet"))
     description = {
         "tokenizer": tokenizer_name,
@@ -218,7 +219,7 @@ def read_shards(folder: Path, split: str, tokenizer_name: str) -> TokenSet:
             f" {description['tokenizer']}, not of {tokenizer_name}; run"
             f" notebook 04 with model_name {tokenizer_name}"
         )
-    rules = _hash_rules(models.load_tokenizer(tokenizer_name))
+    rules = _hash_rules(loading.load_tokenizer(tokenizer_name))
     if description.get("tokenizer_sha256") != rules:
         raise UserError(
             f"the tokenizer of {tokenizer_name} has changed since {folder} was"

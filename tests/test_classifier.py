@@ -10,8 +10,9 @@ import torch
 from small_bert import small_config
 from transformers import BertForSequenceClassification, pipeline
 
-from nlp_helpers import checkpoints, classifier, models, unpadded
+from nlp_helpers import checkpoints, classifier, unpadded
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import loading
 from nlp_helpers.reviews import ID2LABEL, LABEL2ID
 
 TEXTS = ["a good camera", "it broke", "it broke, sadly, after a week " * 40]
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
     checkpoints.save_model(
         path,
         BertForSequenceClassification(config),
-        models.load_tokenizer("minilm-l6"),
+        loading.load_tokenizer("minilm-l6"),
     )
     return path
 
@@ -110,7 +111,7 @@ def test_a_text_is_cut_to_the_positions_of_the_model(tmp_path):
     checkpoints.save_model(
         tmp_path / "short",
         BertForSequenceClassification(config),
-        models.load_tokenizer("minilm-l6"),
+        loading.load_tokenizer("minilm-l6"),
     )
     short = classifier.load(str(tmp_path / "short"))
     texts = [" good" * 2000, " good" * 62]

@@ -11,8 +11,9 @@ import psutil
 import pytest
 from transformers import BertConfig
 
-from nlp_helpers import encoding, models, reading, splitting, tokenising
+from nlp_helpers import encoding, reading, splitting, tokenising
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import loading
 
 TEXTS = ["good", "A really good camera, but heavy.", "no " * 30]
 ROWS = 30_000
@@ -20,7 +21,7 @@ ROWS = 30_000
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return models.load_tokenizer("minilm-l6")
+    return loading.load_tokenizer("minilm-l6")
 
 
 @pytest.fixture(scope="module")

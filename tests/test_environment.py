@@ -271,7 +271,7 @@ def test_distclean_refuses_before_it_removes(project, tmp_path):
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout")
 def test_what_is_pinned_by_its_hash_is_the_same_bytes_on_every_system():
-    pinned = [*ROOT.glob("nlp_helpers/weights/*/*.json")]
+    pinned = [*ROOT.glob("nlp_helpers/models/weights/*/*.json")]
     assert pinned
     command = ["git", "check-attr", "eol", "--", *pinned]
     done = subprocess.run(

@@ -438,7 +438,8 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     monkeypatch.setenv("NLP_HELPERS_CACHE", str(small_disk))
     write_notebook(
         place / "notebooks" / f"{NAME}.ipynb",
-        "from nlp_helpers import models; models.fetch('minilm-l6-mlm')",
+        "from nlp_helpers.models import loading",
+        "loading.fetch('minilm-l6-mlm')",
     )
     result = run_once(place)
     assert "Read-only file system" in result.problem

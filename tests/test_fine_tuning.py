@@ -23,11 +23,12 @@ from accelerate.state import AcceleratorState
 from small_bert import small_config
 from transformers import BertForSequenceClassification
 
-from nlp_helpers import checkpoints, encoding, models, session
+from nlp_helpers import checkpoints, encoding, session
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.fine_tuning import __main__ as command_line
 from nlp_helpers.fine_tuning import batches, training
+from nlp_helpers.models import loading
 
 WORDS = {0: "It came on a {}.", 1: "A wonderful {}!", 2: "This {} is awful."}
 THINGS = ("camera", "phone", "player", "radio", "set of very long cables")
@@ -38,7 +39,7 @@ def place(tmp_path_factory):
     """Return a folder with a small model, token shards and their texts."""
     folder = tmp_path_factory.mktemp("fine_tuning")
     torch.manual_seed(0)
-    tokenizer = models.load_tokenizer("minilm-l6")
+    tokenizer = loading.load_tokenizer("minilm-l6")
     config = small_config(
         num_hidden_layers=2,
         hidden_dropout_prob=0.1,
@@ -176,7 +177,7 @@ def test_the_best_model_is_that_of_the_lowest_loss(place, settings):
     training.train(place, output, wild, "cpu", 100)
     losses = [row["loss"] for row in history(output)["validations"]]
     assert losses[-1] > min(losses)  # or else the best is only the last
-    tokenizer, best = models.load(
+    tokenizer, best = loading.load(
         str(output / "best"), BertForSequenceClassification
     )
     tokens = encoding.read_shards(
@@ -198,7 +199,7 @@ def test_frozen_layers_stay_and_the_others_move(place, settings):
     before = {n: p.clone() for n, p in before.model.named_parameters()}
     frozen = replace(settings, num_epochs=1, freeze_layers=1)
     training.train(place, place / "frozen", frozen, "cpu", 100)
-    _, after = models.load(
+    _, after = loading.load(
         str(place / "frozen" / "model"), BertForSequenceClassification
     )
     for name, parameter in after.named_parameters():
@@ -403,7 +404,7 @@ def test_two_processes_have_the_loss_curve_of_one(place, settings):
     model = BertForSequenceClassification.from_pretrained(
         place / "model", hidden_dropout_prob=0.0
     )
-    tokenizer = models.load_tokenizer(settings.model_name)
+    tokenizer = loading.load_tokenizer(settings.model_name)
     checkpoints.save_model(still, model, tokenizer)
     alone = replace(settings, model_name=str(still), class_weight="balanced")
     data = place / "still_data"

@@ -9,8 +9,9 @@ from transformers import (
     pipeline,
 )
 
-from nlp_helpers import masked_lm, models
+from nlp_helpers import masked_lm
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import loading
 
 SENTENCES = [
     "This is a [MASK].",
@@ -21,7 +22,7 @@ SENTENCES = [
 
 @pytest.fixture(scope="module")
 def bert():
-    return models.load("minilm-l6-mlm", BertForMaskedLM)
+    return loading.load("minilm-l6-mlm", BertForMaskedLM)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_a_sentence_that_is_too_long_is_named(bert):
 
 
 def test_a_model_without_mask_token_is_refused():
-    tokenizer = models.load_tokenizer("smollm2-135m")
+    tokenizer = loading.load_tokenizer("smollm2-135m")
     with pytest.raises(UserError, match="has no mask token; choose"):
         masked_lm.use_mask_token(SENTENCES[0], tokenizer)
 

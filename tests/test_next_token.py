@@ -11,14 +11,15 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from nlp_helpers import models, next_token
+from nlp_helpers import next_token
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import loading
 from nlp_helpers.predictions import top_k_table
 
 
 @pytest.fixture(scope="module")
 def causal():
-    return models.load("smollm2-135m", AutoModelForCausalLM)
+    return loading.load("smollm2-135m", AutoModelForCausalLM)
 
 
 def test_the_packaged_model_knows_the_capital_of_france(causal):

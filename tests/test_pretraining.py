@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from transformers import BertForMaskedLM
 
-from nlp_helpers import models
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import loading
 from nlp_helpers.pretraining import (
     examples,
     figures,
@@ -91,7 +91,7 @@ def unpacked(tmp_path):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return models.load_tokenizer("minilm-l6")
+    return loading.load_tokenizer("minilm-l6")
 
 
 def masker(tokenizer, share=0.3, whole_word_share=1.0):
@@ -353,7 +353,7 @@ def test_batches_are_full_and_an_epoch_has_every_example_once():
 
 @pytest.mark.parametrize("attention", ["sdpa", training.ATTENTION])
 def test_examples_that_share_a_row_do_not_see_each_other(tokenizer, attention):
-    _, model = models.load("minilm-l6", BertForMaskedLM, new_head=True)
+    _, model = loading.load("minilm-l6", BertForMaskedLM, new_head=True)
     model.set_attn_implementation(attention)
     sentences = ["this is a good camera", "the battery died after a week"]
     pieces = examples.encode_documents(tokenizer, sentences, 64)
@@ -447,12 +447,12 @@ def test_training_learns_and_changes_only_what_is_named(
     last = json.loads((weights / "figures.json").read_text())
     assert last["loss"] < first["loss"] and last["step"] == 14
     assert last["top1"] <= last["top5"]
-    _, plain = models.load("minilm-l6", BertForMaskedLM, new_head=True)
+    _, plain = loading.load("minilm-l6", BertForMaskedLM, new_head=True)
     before = plain.bert.state_dict()
     if kind == "adapters":
         assert not (weights / "model.safetensors").exists()
         return
-    models.load(str(weights), BertForMaskedLM)  # opens, with its tokenizer
+    loading.load(str(weights), BertForMaskedLM)  # opens, with its tokenizer
     after = load_file(weights / "model.safetensors")
     same = [
         torch.equal(after[f"bert.{name}"], value.half())
@@ -492,7 +492,7 @@ def test_a_run_starts_from_the_weights_of_another(corpus, tmp_path):
     first = tmp_path / "first" / "weights"
     settings = replace(SMALL, start_from=str(first), learning_rate=1e-9)
     training.train(*corpus, tmp_path / "next", 1, 1, settings, "cpu")
-    for name in (models.ADAPTERS, models.OUTPUT_BIAS):
+    for name in (loading.ADAPTERS, loading.OUTPUT_BIAS):
         before = load_file(first / name)
         after = load_file(tmp_path / "next" / "weights" / name)
         assert before.keys() == after.keys()
@@ -506,7 +506,7 @@ def test_the_average_of_two_runs_is_a_folder_of_weights(corpus, tmp_path):
         training.train(*corpus, output, steps, 14, SMALL, "cpu")
         folders.append(output / "weights")
     training.average(folders, tmp_path / "mean")
-    for name in (models.ADAPTERS, models.OUTPUT_BIAS):
+    for name in (loading.ADAPTERS, loading.OUTPUT_BIAS):
         one, two, mean = [
             load_file(folder / name)
             for folder in (*folders, tmp_path / "mean")
@@ -528,7 +528,7 @@ def test_the_average_of_two_runs_is_a_folder_of_weights(corpus, tmp_path):
         UserError, match="2/weights and .* hold adapters of different"
     ):
         training.average([folders[0], other], tmp_path / "mean")
-    (other / models.OUTPUT_BIAS).unlink()
+    (other / loading.OUTPUT_BIAS).unlink()
     with pytest.raises(
         UserError, match="2/weights holds no weights that a run"
     ):
@@ -544,8 +544,8 @@ def test_what_cannot_be_started_from_is_refused(corpus, tmp_path, kind):
         case "nothing":
             folder.rename(tmp_path / "elsewhere")
         case "half":
-            content = (folder / models.ADAPTERS).read_bytes()
-            (folder / models.ADAPTERS).write_bytes(content[: 10**5])
+            content = (folder / loading.ADAPTERS).read_bytes()
+            (folder / loading.ADAPTERS).write_bytes(content[: 10**5])
         case "other rank":
             settings = replace(settings, rank=8)
         case "encoder":
@@ -597,7 +597,7 @@ def test_pairs_need_the_unpacked_package(corpus, tmp_path, tokenizer):
 
 
 def test_evaluation_asks_for_the_hidden_tokens(tokenizer):
-    _, model = models.load("minilm-l6-mlm", BertForMaskedLM)
+    _, model = loading.load("minilm-l6-mlm", BertForMaskedLM)
     text = ["this is a very good camera and i like it a lot ."] * 40
     found = figures.evaluate(model, tokenizer, text, seed=1)
     assert found == figures.evaluate(model, tokenizer, text, seed=1)
@@ -611,7 +611,7 @@ def test_evaluation_asks_for_the_hidden_tokens(tokenizer):
 def test_the_figures_of_a_model_that_knows_one_word(tokenizer):
     """It gives *good* half of all probability, and the others equal parts."""
     size = len(tokenizer)
-    _, model = models.load("minilm-l6-mlm", BertForMaskedLM)
+    _, model = loading.load("minilm-l6-mlm", BertForMaskedLM)
     good = tokenizer.convert_tokens_to_ids("good")
     torch.nn.init.zeros_(model.cls.predictions.decoder.weight)
     bias = torch.nn.init.zeros_(model.cls.predictions.decoder.bias)

@@ -16,13 +16,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from nlp_helpers import model_registry
 from nlp_helpers.batch.stages import Stage
 from nlp_helpers.batch.tasks import Task
 from nlp_helpers.core import engine, files, paths
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import registry
 
-PACKAGE = Path(model_registry.__file__).parent
+PACKAGE = Path(registry.__file__).parent
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 HANDED_ON = ("splits", "shards", "checkpoint")  # what others may read
 # The entries that decide what a run writes, on whatever machine.
@@ -113,7 +113,7 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
             for name in stage.inputs
         },
         "model": _describe_folder(given["model_name"])
-        or model_registry.origin(given["model_name"]),
+        or registry.origin(given["model_name"]),
         "reviews": _describe_folder(given.get("review_source", "")),
         "python": platform.python_version(),
         "packages_sha256": _hash(json.dumps(_packages())),
@@ -215,7 +215,7 @@ def _describe_folder(name: str) -> str | None:
 
     Models and reviews may be too large to be read again for each run.
     """
-    if not name or name in model_registry.registry():
+    if not name or name in registry.registry():
         return None
     folder = paths.resolve(name)
     if not folder.is_dir():

@@ -23,11 +23,12 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from nlp_helpers import checkpoints, evaluation, models, session, unpadded
+from nlp_helpers import checkpoints, evaluation, session, unpadded
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.encoding import TokenSet, read_shards
 from nlp_helpers.fine_tuning import batches
+from nlp_helpers.models import loading
 from nlp_helpers.reviews import ID2LABEL, LABEL2ID
 
 NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")
@@ -85,7 +86,7 @@ def load_model(
         UserError: the model has fewer layers than are to be frozen.
     """
     torch.manual_seed(settings.seed)  # the head is drawn at random
-    tokenizer, model = models.load(
+    tokenizer, model = loading.load(
         settings.model_name,
         BertForSequenceClassification,
         new_head=True,

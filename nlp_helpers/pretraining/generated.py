@@ -12,9 +12,9 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
-from nlp_helpers import models
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import loading
 
 GENERATOR = "smollm2-135m"
 BATCH_SIZE = 64
@@ -90,7 +90,7 @@ def make_prompts(count: int) -> list[str]:
 
 def generate(folder: Path, num_batches: int, seed: int) -> None:
     """Write `num_batches` files of texts into `folder`; finished ones stay."""
-    tokenizer, model = models.load(GENERATOR, AutoModelForCausalLM)
+    tokenizer, model = loading.load(GENERATOR, AutoModelForCausalLM)
     tokenizer.padding_side = "left"
     prompts = make_prompts(num_batches * BATCH_SIZE)
     folder.mkdir(parents=True, exist_ok=True)

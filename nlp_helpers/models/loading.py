@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.model_registry import ModelEntry, origin, registry
+from nlp_helpers.models.registry import ModelEntry, origin, registry
 
 # Weights as safetensors only: a pickled .bin file could run code when opened.
 HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors"]

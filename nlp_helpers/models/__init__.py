@@ -1,0 +1,1 @@
+"""A name -> tokenizer and model. Empty: workers need no torch."""
