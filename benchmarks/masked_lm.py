@@ -23,9 +23,9 @@ from transformers import AutoModelForMaskedLM
 
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import run_command
-from nlp_helpers.masked_lm import use_mask_token
+from nlp_helpers.language_models.masked_lm import use_mask_token
+from nlp_helpers.language_models.predictions import top_k_table
 from nlp_helpers.models import loading
-from nlp_helpers.predictions import top_k_table
 from nlp_helpers.pretraining import figures
 
 HERE = Path(__file__).parent

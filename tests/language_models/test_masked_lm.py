@@ -9,8 +9,8 @@ from transformers import (
     pipeline,
 )
 
-from nlp_helpers import masked_lm
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.language_models import masked_lm
 from nlp_helpers.models import loading
 
 SENTENCES = [

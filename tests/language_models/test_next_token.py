@@ -11,10 +11,10 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from nlp_helpers import next_token
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.language_models import next_token
+from nlp_helpers.language_models.predictions import top_k_table
 from nlp_helpers.models import loading
-from nlp_helpers.predictions import top_k_table
 
 
 @pytest.fixture(scope="module")

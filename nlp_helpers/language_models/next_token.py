@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.predictions import top_k_table
+from nlp_helpers.language_models.predictions import top_k_table
 
 CHOICES = 5  # shown of each step
 

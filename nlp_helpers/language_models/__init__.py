@@ -1,0 +1,1 @@
+"""Next tokens and masked tokens: notebooks 1 to 3."""
