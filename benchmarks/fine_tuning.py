@@ -34,23 +34,14 @@ from datasets import Dataset
 from sklearn.model_selection import StratifiedGroupKFold
 from torch.utils.flop_counter import FlopCounterMode
 
-from nlp_helpers import (
-    baselines,
-    encoding,
-    evaluation,
-    parameters,
-    reading,
-    reviews,
-    session,
-    splitting,
-    unpadded,
-)
+from nlp_helpers import baselines, evaluation, parameters, session, unpadded
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError, run_command
-from nlp_helpers.encoding import TokenSet
+from nlp_helpers.data import reading, shards, sources, splitting
+from nlp_helpers.data.records import label_of
+from nlp_helpers.data.shards import TokenSet
 from nlp_helpers.fine_tuning import training
 from nlp_helpers.models import loading
-from nlp_helpers.review_records import label_of
 
 SEED = 2018
 PADDED = 512
@@ -73,7 +64,7 @@ def review_lengths(folder: Path, number: int) -> tuple[np.ndarray, str]:
     if number > len(texts):
         raise UserError(f"{folder} has {len(texts)} reviews, not {number}")
     rows = generator.choice(len(texts), number, replace=False)
-    encoded = encoding.encode(texts[rows].tolist(), tokenizer, PADDED)
+    encoded = shards.encode(texts[rows].tolist(), tokenizer, PADDED)
     return np.array(list(map(len, encoded))), "of real reviews"
 
 
@@ -407,7 +398,7 @@ def take(tokens: TokenSet, rows: np.ndarray) -> TokenSet:
 
 def read_snippets(build: Path) -> tuple[pd.DataFrame, TokenSet]:
     """Return the rated sentences without duplicates, and their tokens."""
-    files_by_category = reviews.fetch("amazon-snippets", [])
+    files_by_category = sources.fetch("amazon-snippets", [])
     reading.read(files_by_category, build / "parts", max_bad_share=0)
     splitting.split(build / "parts", build / "splits", seed=SEED)
     tables = [
@@ -421,7 +412,7 @@ def read_snippets(build: Path) -> tuple[pd.DataFrame, TokenSet]:
 def tokenise(texts: list[str], labels: np.ndarray) -> TokenSet:
     """Tokenise for the offline profile's encoder."""
     tokenizer = loading.load_tokenizer("minilm-l6")
-    encoded = encoding.encode(texts, tokenizer, PADDED)
+    encoded = shards.encode(texts, tokenizer, PADDED)
     return TokenSet(
         [np.array(row) for row in encoded], labels.astype(np.int64)
     )

@@ -49,10 +49,10 @@ AVERAGE_BYTES = 740  # of a record, roughly
 
 def vocabulary() -> tuple[np.ndarray, np.ndarray]:
     """Return the words of the packaged reviews and their cumulative shares."""
-    from nlp_helpers import reviews
+    from nlp_helpers.data import sources
 
     counts: Counter[str] = Counter()
-    for [path] in reviews.fetch("amazon-snippets", []).values():
+    for [path] in sources.fetch("amazon-snippets", []).values():
         for line in path.read_text(encoding="utf-8").splitlines():
             counts.update(json.loads(line)["reviewText"].split())
     words, numbers = zip(*counts.most_common(), strict=True)
@@ -118,13 +118,13 @@ def read_bare_typed(path: Path) -> Counter:
 
 
 def read_ours(path: Path) -> Counter:
-    from nlp_helpers import reading
+    from nlp_helpers.data import reading
 
     return reading.survey(path)
 
 
 def read_and_keep(path: Path) -> None:
-    from nlp_helpers import reading
+    from nlp_helpers.data import reading
 
     reading.read_file(path, "reviews", path.with_suffix(".parquet"))
 
@@ -222,12 +222,12 @@ def pipeline_ours(
     path: Path, folder: Path, backend: str
 ) -> Callable[[], None]:
     """This project: check, deduplicate, split by group, write shards."""
-    from nlp_helpers import encoding, reading, splitting
+    from nlp_helpers.data import reading, shards, splitting
 
     def work() -> None:
         reading.read({"reviews": [path]}, folder / "parts")
         splitting.split(folder / "parts", folder / "splits", seed=SEED)
-        encoding.write_shards(
+        shards.write_shards(
             folder / "splits", folder / "shards", MODEL, MAX_LENGTH, backend
         )
 
@@ -311,14 +311,14 @@ def measure_reading(path: Path, figures: dict) -> None:
 def measure_tokenising(
     texts: list[str], real: list[str], folder: Path, figures: dict
 ) -> None:
-    from nlp_helpers import tokenising
+    from nlp_helpers.data import tokenize_worker
     from nlp_helpers.models import loading
 
     tokenizer = loading.load_tokenizer(MODEL)
     file = str(folder / "tokenizer.json")
     tokenizer.backend_tokenizer.save(file)
-    default = tokenising.open_backend("tokenizers", file, MAX_LENGTH)
-    fast = tokenising.open_backend("tokie", file, MAX_LENGTH)
+    default = tokenize_worker.open_backend("tokenizers", file, MAX_LENGTH)
+    fast = tokenize_worker.open_backend("tokie", file, MAX_LENGTH)
     for group in filter(None, (texts, real)):
         for ours, theirs in zip(default(group), fast(group), strict=True):
             assert np.array_equal(ours, theirs)
@@ -342,7 +342,7 @@ def measure_tokenising(
 
 def measure_workers(path: Path, folder: Path, figures: dict) -> None:
     """Shards with 1 and 2 worker processes of one thread each."""
-    from nlp_helpers import encoding, reading, splitting
+    from nlp_helpers.data import reading, shards, splitting
 
     reading.read({"reviews": [path]}, folder / "parts")
     splitting.split(folder / "parts", folder / "splits", seed=SEED)
@@ -350,7 +350,7 @@ def measure_workers(path: Path, folder: Path, figures: dict) -> None:
     def work(num_workers: int) -> None:
         target = folder / "shards"
         shutil.rmtree(target, ignore_errors=True)
-        encoding.write_shards(
+        shards.write_shards(
             folder / "splits",
             target,
             MODEL,

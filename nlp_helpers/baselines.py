@@ -14,9 +14,9 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from nlp_helpers import session, unpadded
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.encoding import TokenSet
+from nlp_helpers.data.shards import TokenSet
+from nlp_helpers.data.sources import LABEL2ID
 from nlp_helpers.models import loading
-from nlp_helpers.reviews import LABEL2ID
 
 # The bounds that VADER's authors recommend for its compound score.
 VADER_BOUND = 0.05

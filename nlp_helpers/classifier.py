@@ -12,7 +12,7 @@ from transformers import (
 
 from nlp_helpers import unpadded
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.encoding import encode
+from nlp_helpers.data.shards import encode
 from nlp_helpers.models import loading
 
 TEXTS_AT_ONCE = 256  # answered together, so that memory stays flat

@@ -4,7 +4,7 @@ from transformers import BertModel
 
 from nlp_helpers import baselines
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.encoding import TokenSet, encode
+from nlp_helpers.data.shards import TokenSet, encode
 from nlp_helpers.models.loading import load, load_tokenizer
 
 LABELS = np.array([0, 1, 1, 1, 2, 2])

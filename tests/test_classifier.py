@@ -12,8 +12,8 @@ from transformers import BertForSequenceClassification, pipeline
 
 from nlp_helpers import checkpoints, classifier, unpadded
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data.sources import ID2LABEL, LABEL2ID
 from nlp_helpers.models import loading
-from nlp_helpers.reviews import ID2LABEL, LABEL2ID
 
 TEXTS = ["a good camera", "it broke", "it broke, sadly, after a week " * 40]
 

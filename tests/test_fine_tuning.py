@@ -23,9 +23,10 @@ from accelerate.state import AcceleratorState
 from small_bert import small_config
 from transformers import BertForSequenceClassification
 
-from nlp_helpers import checkpoints, encoding, session
+from nlp_helpers import checkpoints, session
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import shards
 from nlp_helpers.fine_tuning import __main__ as command_line
 from nlp_helpers.fine_tuning import batches, training
 from nlp_helpers.models import loading
@@ -63,7 +64,7 @@ def place(tmp_path_factory):
         )
         pq.write_table(table, folder / "splits" / f"{name}.parquet")
     name = str(folder / "model")
-    encoding.write_shards(folder / "splits", folder / "shards", name, 32)
+    shards.write_shards(folder / "splits", folder / "shards", name, 32)
     return folder
 
 
@@ -180,7 +181,7 @@ def test_the_best_model_is_that_of_the_lowest_loss(place, settings):
     tokenizer, best = loading.load(
         str(output / "best"), BertForSequenceClassification
     )
-    tokens = encoding.read_shards(
+    tokens = shards.read_shards(
         place / "shards", "validation", settings.model_name
     )
     with torch.no_grad():
@@ -225,9 +226,7 @@ def test_what_cannot_be_trained_is_one_line(place, settings, change, message):
 def test_balanced_classes_count_alike(place, settings):
     """The loss of a batch is the mean, each text with its class's weight."""
     balanced = replace(settings, class_weight="balanced")
-    tokens = encoding.read_shards(
-        place / "shards", "train", settings.model_name
-    )
+    tokens = shards.read_shards(place / "shards", "train", settings.model_name)
     _, model = training.load_model(balanced)
     run = training.Run(training.Accelerator(cpu=True), model, tokens, balanced)
     model.eval()  # no dropout, so that the loss can be computed again
@@ -252,9 +251,7 @@ def test_long_batches_take_several_passes_and_learn_the_same(
     monkeypatch.setattr(training.unpadded.passes, "__defaults__", (20,))
     short = replace(settings, num_epochs=1)
     _, model = training.load_model(short)
-    tokens = encoding.read_shards(
-        place / "shards", "train", settings.model_name
-    )
+    tokens = shards.read_shards(place / "shards", "train", settings.model_name)
     run = training.Run(training.Accelerator(cpu=True), model, tokens, short)
     model.eval()
     cut = run.take_step(1)
@@ -318,9 +315,7 @@ def test_a_checkpoint_of_other_texts_or_settings_is_refused(
     other = replace(settings, learning_rate=1e-3)
     with pytest.raises(UserError, match="learning_rate 0.003, not 0.001"):
         training.train(place, whole, other, "cpu", 4)
-    tokens = encoding.read_shards(
-        place / "shards", "train", settings.model_name
-    )
+    tokens = shards.read_shards(place / "shards", "train", settings.model_name)
     _, model = training.load_model(settings)
     cpu = torch.device("cpu")
     before = training.fingerprint(settings, model, cpu, tokens)
@@ -349,7 +344,7 @@ def test_texts_longer_than_the_model_reads_are_refused(
 ):
     def read(folder, name, model_name):
         length = 513 if name == split else 512
-        return encoding.TokenSet([np.ones(length, int)], np.array([1]))
+        return shards.TokenSet([np.ones(length, int)], np.array([1]))
 
     monkeypatch.setattr(training, "read_shards", read)
     with pytest.raises(UserError, match="reads 512 tokens .* have 513; run"):
@@ -408,7 +403,7 @@ def test_two_processes_have_the_loss_curve_of_one(place, settings):
     checkpoints.save_model(still, model, tokenizer)
     alone = replace(settings, model_name=str(still), class_weight="balanced")
     data = place / "still_data"
-    encoding.write_shards(
+    shards.write_shards(
         place / "splits", data / "shards", alone.model_name, 32
     )
     training.train(data, place / "alone", alone, "cpu", 100)
@@ -495,9 +490,7 @@ def test_a_process_that_trained_elsewhere_does_not_change_over(monkeypatch):
 
 
 def test_weights_without_numbers_stop_the_training(place, settings):
-    tokens = encoding.read_shards(
-        place / "shards", "train", settings.model_name
-    )
+    tokens = shards.read_shards(place / "shards", "train", settings.model_name)
     _, model = training.load_model(settings)
     run = training.Run(
         training.make_accelerator("cpu"), model, tokens, settings

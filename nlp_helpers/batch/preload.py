@@ -42,7 +42,7 @@ MODULES = [
     "nlp_helpers.language_models.masked_lm",
     "nlp_helpers.language_models.next_token",
     "nlp_helpers.plots",
-    "nlp_helpers.splitting",
+    "nlp_helpers.data.splitting",
     "nlp_helpers.baselines",
     "nlp_helpers.classifier",
     "nlp_helpers.fine_tuning.training",

@@ -26,10 +26,10 @@ from transformers import (
 from nlp_helpers import checkpoints, evaluation, session, unpadded
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.encoding import TokenSet, read_shards
+from nlp_helpers.data.shards import TokenSet, read_shards
+from nlp_helpers.data.sources import ID2LABEL, LABEL2ID
 from nlp_helpers.fine_tuning import batches
 from nlp_helpers.models import loading
-from nlp_helpers.reviews import ID2LABEL, LABEL2ID
 
 NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")
 LONGEST_GRADIENT = 1.0

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from nlp_helpers import downloads, reading, reviews
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import downloads, reading, sources
 
 
 @pytest.mark.parametrize(
@@ -11,11 +11,11 @@ from nlp_helpers.core.errors import UserError
     [(-4, 1), (-1.6, 1), (-1.4, 2), (-0.4, 3), (0.4, 3), (0.6, 4), (4, 5)],
 )
 def test_stars_follow_the_mean_rating(valence, stars):
-    assert reviews.stars_from_valence(valence) == stars
+    assert sources.stars_from_valence(valence) == stars
 
 
 def test_the_packaged_reviews_have_the_articles_form(tmp_path):
-    files = reviews.fetch("amazon-snippets", ["phone"])
+    files = sources.fetch("amazon-snippets", ["phone"])
     [line, *rest] = files["phone"][0].read_text().splitlines()
     assert set(json.loads(line)) == {
         "reviewID",
@@ -24,7 +24,7 @@ def test_the_packaged_reviews_have_the_articles_form(tmp_path):
         "overall",
     }
     parts = tmp_path / "parts"
-    reports = reading.read(reviews.fetch("amazon-snippets", []), parts)
+    reports = reading.read(sources.fetch("amazon-snippets", []), parts)
     assert sum(report.kept for report in reports) == 3708
     assert not any(report.dropped for report in reports)
     table = reading.ask("FROM parts", parts=parts)
@@ -46,7 +46,7 @@ def test_a_folder_of_your_own_files_is_a_source(root):
         (root / "mine" / name).touch()
     (root / "mine" / ".hidden").touch()
     (root / "mine" / "Books" / ".DS_Store").touch()
-    found = reviews.fetch("mine", [])
+    found = sources.fetch("mine", [])
     names = {
         category: [path.name for path in paths]
         for category, paths in found.items()
@@ -55,22 +55,22 @@ def test_a_folder_of_your_own_files_is_a_source(root):
         "Books": ["1.json"],
         "Phones": ["Phones.2018.json.gz", "Phones.json"],
     }
-    assert list(reviews.fetch("mine", ["Books"])) == ["Books"]
+    assert list(sources.fetch("mine", ["Books"])) == ["Books"]
     with pytest.raises(UserError, match="mine has no category Toys; it has B"):
-        reviews.fetch("mine", ["Toys"])
+        sources.fetch("mine", ["Toys"])
     (root / "mine" / "Toys" / "deeper").mkdir(parents=True)
     with pytest.raises(UserError, match="mine/Toys has no file of reviews"):
-        reviews.fetch("mine", [])
+        sources.fetch("mine", [])
     (root / "empty").mkdir()
     with pytest.raises(UserError, match="has no file of reviews"):
-        reviews.fetch("empty", [])
+        sources.fetch("empty", [])
 
 
 def test_unknown_names_are_errors_that_list_the_known_ones():
     with pytest.raises(UserError, match="known: amazon-snippets, amazon-2014"):
-        reviews.fetch("amazon", [])
+        sources.fetch("amazon", [])
     with pytest.raises(UserError, match="no category phones; it has dvd_pl"):
-        reviews.fetch("amazon-snippets", ["phones"])
+        sources.fetch("amazon-snippets", ["phones"])
 
 
 def test_a_category_is_asked_of_every_mirror(tmp_path, monkeypatch):
@@ -82,7 +82,7 @@ def test_a_category_is_asked_of_every_mirror(tmp_path, monkeypatch):
         return target
 
     monkeypatch.setattr(downloads, "download", remember)
-    reviews.fetch("amazon-2014-5core", ["Automotive"])
+    sources.fetch("amazon-2014-5core", ["Automotive"])
     [(urls, name, rows)] = asked
     assert name == "reviews_Automotive_5.json.gz" and rows == 20473
     # What comes first is trusted, so nobody must be able to change it.

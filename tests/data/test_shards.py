@@ -11,8 +11,8 @@ import psutil
 import pytest
 from transformers import BertConfig
 
-from nlp_helpers import encoding, reading, splitting, tokenising
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import reading, shards, splitting, tokenize_worker
 from nlp_helpers.models import loading
 
 TEXTS = ["good", "A really good camera, but heavy.", "no " * 30]
@@ -41,10 +41,10 @@ def splits(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shards(splits):
+def written(splits):
     """The shards as this process writes them."""
     target = splits.parent / "shards"
-    encoding.write_shards(splits, target, "minilm-l6", 32)
+    shards.write_shards(splits, target, "minilm-l6", 32)
     return target
 
 
@@ -53,7 +53,7 @@ def contents(folder):
 
 
 def test_texts_are_framed_cut_and_left_unpadded(tokenizer):
-    rows = encoding.encode(TEXTS, tokenizer, max_length=10)
+    rows = shards.encode(TEXTS, tokenizer, max_length=10)
     for row in rows:
         assert row[0] == tokenizer.cls_token_id
         assert row[-1] == tokenizer.sep_token_id
@@ -61,22 +61,22 @@ def test_texts_are_framed_cut_and_left_unpadded(tokenizer):
     assert [len(row) for row in rows] == [3, 10, 10]
 
 
-def test_shards_give_back_every_row_in_order(splits, shards, tokenizer):
+def test_shards_give_back_every_row_in_order(splits, written, tokenizer):
     for name in splitting.SPLITS:
         table = reading.ask("FROM rows", rows=splits / f"{name}.parquet")
-        tokens = encoding.read_shards(shards, name, "minilm-l6")
+        tokens = shards.read_shards(written, name, "minilm-l6")
         assert len(tokens) == len(table)
         assert tokens.labels.tolist() == table["label"].tolist()
-        expected = encoding.encode(table["text"][::97], tokenizer, 32)
+        expected = shards.encode(table["text"][::97], tokenizer, 32)
         assert [i.tolist() for i in tokens.input_ids[::97]] == expected
-    groups = len(list(shards.glob("train-*.parquet")))
+    groups = len(list(written.glob("train-*.parquet")))
     assert groups == -(-24_000 // splitting.ROWS_PER_GROUP)
 
 
-def test_the_description_counts_rows_and_lengths(splits, shards):
-    found = json.loads((shards / "shards.json").read_text())
+def test_the_description_counts_rows_and_lengths(splits, written):
+    found = json.loads((written / "shards.json").read_text())
     assert sum(found["rows"].values()) == ROWS
-    tokens = encoding.read_shards(shards, "validation", "minilm-l6")
+    tokens = shards.read_shards(written, "validation", "minilm-l6")
     lengths = np.bincount([len(ids) for ids in tokens.input_ids], minlength=33)
     assert found["lengths"]["validation"] == lengths.tolist()
 
@@ -93,12 +93,12 @@ def test_the_description_counts_rows_and_lengths(splits, shards):
     ids=str,
 )
 def test_shards_are_the_same_bytes_however_they_are_made(
-    splits, shards, tmp_path, options
+    splits, written, tmp_path, options
 ):
-    encoding.write_shards(
+    shards.write_shards(
         splits, tmp_path / "shards", "minilm-l6", 32, **options
     )
-    assert contents(tmp_path / "shards") == contents(shards)
+    assert contents(tmp_path / "shards") == contents(written)
 
 
 def kill_workers(folder, marker, processes, killed):
@@ -126,14 +126,12 @@ def write_while_killing(splits, folder, marker, processes, **options):
         target=kill_workers, args=(folder, marker, processes, killed)
     )
     killer.start()
-    encoding.write_shards(
-        splits, folder / "shards", "minilm-l6", 32, **options
-    )
+    shards.write_shards(splits, folder / "shards", "minilm-l6", 32, **options)
     killer.join()
     assert killed
 
 
-def test_killed_workers_shards_are_done_again(splits, shards, tmp_path):
+def test_killed_workers_shards_are_done_again(splits, written, tmp_path):
     write_while_killing(
         splits,
         tmp_path,
@@ -141,11 +139,11 @@ def test_killed_workers_shards_are_done_again(splits, shards, tmp_path):
         psutil.Process().children,  # and nobody else's
         num_workers=2,
     )
-    assert contents(tmp_path / "shards") == contents(shards)
+    assert contents(tmp_path / "shards") == contents(written)
 
 
 def test_ray_makes_the_same_shards_though_its_workers_are_killed(
-    splits, shards, tmp_path, cluster
+    splits, written, tmp_path, cluster
 ):
     write_while_killing(
         splits,
@@ -154,13 +152,13 @@ def test_ray_makes_the_same_shards_though_its_workers_are_killed(
         lambda: cluster.children(recursive=True),
         engine="ray",
     )
-    assert contents(tmp_path / "shards") == contents(shards)
+    assert contents(tmp_path / "shards") == contents(written)
 
 
 def test_two_calls_at_once_do_not_undo_each_other(splits, tmp_path):
     def write(max_length):
         target = tmp_path / "shards"
-        found = encoding.write_shards(splits, target, "minilm-l6", max_length)
+        found = shards.write_shards(splits, target, "minilm-l6", max_length)
         return found["max_length"]
 
     with ThreadPoolExecutor(4) as pool:
@@ -169,10 +167,10 @@ def test_two_calls_at_once_do_not_undo_each_other(splits, tmp_path):
 
 
 def test_an_interrupted_call_goes_on_with_what_is_missing(
-    splits, shards, tmp_path, monkeypatch
+    splits, written, tmp_path, monkeypatch
 ):
     done = []
-    original = tokenising.tokenise_group
+    original = tokenize_worker.tokenise_group
 
     def stop_at_third(path, group, target, *rest):
         if len(done) == 3:
@@ -181,30 +179,30 @@ def test_an_interrupted_call_goes_on_with_what_is_missing(
         return original(path, group, target, *rest)
 
     target = tmp_path / "shards"
-    monkeypatch.setattr(tokenising, "tokenise_group", stop_at_third)
+    monkeypatch.setattr(tokenize_worker, "tokenise_group", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
-        encoding.write_shards(splits, target, "minilm-l6", 32)
+        shards.write_shards(splits, target, "minilm-l6", 32)
     assert not target.exists() and len(done) == 3
-    monkeypatch.setattr(tokenising, "tokenise_group", original)
+    monkeypatch.setattr(tokenize_worker, "tokenise_group", original)
     [work] = tmp_path.glob(".shards-*")
     before = {p: p.stat().st_mtime_ns for p in work.glob("*.parquet")}
     assert len(before) == 3
-    encoding.write_shards(splits, target, "minilm-l6", 32)
-    assert contents(target) == contents(shards)
+    shards.write_shards(splits, target, "minilm-l6", 32)
+    assert contents(target) == contents(written)
     for path, changed in before.items():
         assert (target / path.name).stat().st_mtime_ns == changed
     stamps = {p.name: p.stat().st_mtime_ns for p in target.iterdir()}
-    encoding.write_shards(splits, target, "minilm-l6", 32)
+    shards.write_shards(splits, target, "minilm-l6", 32)
     again = {p.name: p.stat().st_mtime_ns for p in target.iterdir()}
     assert stamps == again  # nothing was to be done
-    encoding.write_shards(splits, target, "minilm-l6", 16)
-    assert contents(target) != contents(shards)
+    shards.write_shards(splits, target, "minilm-l6", 16)
+    assert contents(target) != contents(written)
 
 
 def test_a_back_end_that_disagrees_is_refused(tmp_path, tokenizer):
     path = tmp_path / "tokenizer.json"
     tokenizer.backend_tokenizer.save(str(path))
-    tokenising.prove("tokie", str(path), 16, TEXTS)
+    tokenize_worker.prove("tokie", str(path), 16, TEXTS)
     # Its known trap: it drops [CLS] and [SEP] with this post-processor.
     content = json.loads(path.read_text())
     content["post_processor"] = {
@@ -217,24 +215,24 @@ def test_a_back_end_that_disagrees_is_refused(tmp_path, tokenizer):
     with pytest.raises(
         UserError, match="other ids than tokenizers for 'good'"
     ):
-        tokenising.prove("tokie", str(other), 16, TEXTS)
+        tokenize_worker.prove("tokie", str(other), 16, TEXTS)
 
 
 def test_unknown_back_ends_are_refused(splits, tmp_path):
     with pytest.raises(UserError, match="'fast'; it can be tokenizers or tok"):
-        encoding.write_shards(
+        shards.write_shards(
             splits, tmp_path / "shards", "minilm-l6", 32, backend="fast"
         )
 
 
 def test_a_lost_shard_is_noticed(splits, tmp_path):
     target = tmp_path / "shards"
-    encoding.write_shards(splits, target, "minilm-l6", 32, backend="tokie")
+    shards.write_shards(splits, target, "minilm-l6", 32, backend="tokie")
     (target / "train-00001.parquet").unlink()
     with pytest.raises(UserError, match="rows of train, 24000 were written"):
-        encoding.read_shards(target, "train", "minilm-l6")
-    encoding.write_shards(splits, target, "minilm-l6", 32, backend="tokie")
-    assert len(encoding.read_shards(target, "train", "minilm-l6")) == 24000
+        shards.read_shards(target, "train", "minilm-l6")
+    shards.write_shards(splits, target, "minilm-l6", 32, backend="tokie")
+    assert len(shards.read_shards(target, "train", "minilm-l6")) == 24000
 
 
 def test_another_vocabulary_under_the_same_name_makes_other_shards(
@@ -242,8 +240,8 @@ def test_another_vocabulary_under_the_same_name_makes_other_shards(
 ):
     tokenizer.save_pretrained(root / "mine")
     BertConfig().save_pretrained(root / "mine")
-    encoding.write_shards(splits, root / "shards", "mine", 8)
-    before = encoding.read_shards(root / "shards", "train", "mine")
+    shards.write_shards(splits, root / "shards", "mine", 8)
+    before = shards.read_shards(root / "shards", "train", "mine")
     rules = root / "mine" / "tokenizer.json"
     good, but = tokenizer.convert_tokens_to_ids(["good", "but"])
     swapped = json.loads(rules.read_text())
@@ -251,9 +249,9 @@ def test_another_vocabulary_under_the_same_name_makes_other_shards(
     words["good"], words["but"] = but, good
     rules.write_text(json.dumps(swapped))
     with pytest.raises(UserError, match="tokenizer of mine has changed sin"):
-        encoding.read_shards(root / "shards", "train", "mine")
-    encoding.write_shards(splits, root / "shards", "mine", 8)
-    after = encoding.read_shards(root / "shards", "train", "mine")
+        shards.read_shards(root / "shards", "train", "mine")
+    shards.write_shards(splits, root / "shards", "mine", 8)
+    after = shards.read_shards(root / "shards", "train", "mine")
     changed = np.concatenate(before.input_ids) != np.concatenate(
         after.input_ids
     )
@@ -261,26 +259,26 @@ def test_another_vocabulary_under_the_same_name_makes_other_shards(
     assert set(ids.tolist()) == {good, but}
 
 
-def test_shards_of_another_tokenizer_are_refused(shards):
+def test_shards_of_another_tokenizer_are_refused(written):
     with pytest.raises(UserError, match="tokenizer of minilm-l6, not of gpt2"):
-        encoding.read_shards(shards, "train", "gpt2")
+        shards.read_shards(written, "train", "gpt2")
 
 
 def test_missing_shards_name_the_notebook_to_run(tmp_path):
     with pytest.raises(UserError, match="run notebook 04 first"):
-        encoding.read_shards(tmp_path, "train", "minilm-l6")
+        shards.read_shards(tmp_path, "train", "minilm-l6")
 
 
 def test_shards_of_other_texts_than_lie_beside_them_are_refused(
-    shards, tmp_path
+    written, tmp_path
 ):
     for name in ("splits", "shards"):
-        shutil.copytree(shards.parent / name, tmp_path / name)
-    encoding.read_shards(tmp_path / "shards", "train", "minilm-l6")
+        shutil.copytree(written.parent / name, tmp_path / name)
+    shards.read_shards(tmp_path / "shards", "train", "minilm-l6")
     # As if notebook 04 had been stopped between the two.
     validation = tmp_path / "splits" / "validation.parquet"
     validation.replace(tmp_path / "splits" / "train.parquet")
     with pytest.raises(
         UserError, match="another train.parquet .* notebook 04"
     ):
-        encoding.read_shards(tmp_path / "shards", "train", "minilm-l6")
+        shards.read_shards(tmp_path / "shards", "train", "minilm-l6")

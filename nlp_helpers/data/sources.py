@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from nlp_helpers import downloads
 from nlp_helpers.core import files, paths, yaml_files
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import downloads
 
 ID2LABEL = {0: "neutral", 1: "positive", 2: "negative"}
 LABEL2ID = {label: index for index, label in ID2LABEL.items()}

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.reviews import LABEL2ID
+from nlp_helpers.data.sources import LABEL2ID
 
 # Every field has one name in the 2014 and 2018 releases and one in 2023's.
 # There, `asin` is one colour or size of a product, and `parent_asin` is what

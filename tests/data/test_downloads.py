@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from nlp_helpers import downloads
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import downloads
 
 ROWS = [
     b"%s\n" % hashlib.sha512(b"%d" % n).hexdigest().encode()

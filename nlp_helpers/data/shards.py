@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from nlp_helpers import session, tokenising
+from nlp_helpers import session
 from nlp_helpers.core import files
 from nlp_helpers.core.engine import run
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import tokenize_worker
 from nlp_helpers.models import loading
 
 FEWEST_SHOWN = 10  # shards; fewer are done before anyone looks
@@ -122,8 +123,8 @@ def _make_shards(
     tokenizer.backend_tokenizer.save(tokenizer_file)
     if backend != "tokenizers":
         sample = pq.ParquetFile(sources[0]).read_row_group(0, ["text"])["text"]
-        sample = sample.slice(0, tokenising.PROVED_TEXTS).to_pylist()
-        tokenising.prove(backend, tokenizer_file, max_length, sample)
+        sample = sample.slice(0, tokenize_worker.PROVED_TEXTS).to_pylist()
+        tokenize_worker.prove(backend, tokenizer_file, max_length, sample)
     tasks = [
         (
             path,
@@ -138,7 +139,7 @@ def _make_shards(
         for group in range(pq.ParquetFile(path).num_row_groups)
     ]
     lengths = {path.stem: np.zeros(max_length + 1, int) for path in sources}
-    results = run(tokenising.tokenise_group, tasks, engine, num_workers)
+    results = run(tokenize_worker.tokenise_group, tasks, engine, num_workers)
     if len(tasks) >= FEWEST_SHOWN:
         results = session.progress(results, len(tasks), "shards")
     for number, found in results:

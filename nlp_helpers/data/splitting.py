@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nlp_helpers import reading
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import reading
 
 SPLITS = ("train", "validation")
 ROWS_PER_GROUP = 4096  # of a Parquet file; one group becomes one token shard

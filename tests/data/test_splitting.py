@@ -5,14 +5,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from nlp_helpers import reading, reviews, splitting
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import reading, sources, splitting
 
 
 @pytest.fixture(scope="module")
 def snippets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("snippets") / "parts"
-    reports = reading.read(reviews.fetch("amazon-snippets", []), folder)
+    reports = reading.read(sources.fetch("amazon-snippets", []), folder)
     assert sum(report.kept for report in reports) == 3708
     return folder
 

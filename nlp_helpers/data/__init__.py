@@ -1,0 +1,1 @@
+"""Review files -> token shards. Empty: workers need no torch."""
