@@ -34,13 +34,13 @@ from datasets import Dataset
 from sklearn.model_selection import StratifiedGroupKFold
 from torch.utils.flop_counter import FlopCounterMode
 
-from nlp_helpers import baselines, evaluation, parameters, session, unpadded
+from nlp_helpers import parameters, session
+from nlp_helpers.classification import baselines, evaluation, packing, training
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError, run_command
 from nlp_helpers.data import reading, shards, sources, splitting
 from nlp_helpers.data.records import label_of
 from nlp_helpers.data.shards import TokenSet
-from nlp_helpers.fine_tuning import training
 from nlp_helpers.models import loading
 
 SEED = 2018
@@ -204,7 +204,7 @@ def make_run(
     model = build_model(name, attention_probs_dropout_prob=0.0)
     accelerator = training.make_accelerator(device.type)
     return training.Run(
-        accelerator, unpadded.UnpaddedClassifier(model), tokens, settings
+        accelerator, packing.UnpaddedClassifier(model), tokens, settings
     )
 
 
@@ -332,7 +332,7 @@ def train_project(
         training.make_accelerator(device), model, tokens, settings
     )
     run.collect([run.take_step(step + 1) for step in range(run.num_steps)])
-    return unpadded.predict_logits(model, new.input_ids).argmax(axis=1)
+    return packing.predict_logits(model, new.input_ids).argmax(axis=1)
 
 
 def train_article(
@@ -375,8 +375,8 @@ def train_article(
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-    wrapped = unpadded.UnpaddedClassifier(model)
-    return unpadded.predict_logits(wrapped, new.input_ids).argmax(axis=1)
+    wrapped = packing.UnpaddedClassifier(model)
+    return packing.predict_logits(wrapped, new.input_ids).argmax(axis=1)
 
 
 def article_batches(

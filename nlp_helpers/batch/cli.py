@@ -317,7 +317,8 @@ def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
     of the lines, before all lines are read: text, label, and the probability
     of each label.
     """
-    from nlp_helpers import classifier, session
+    from nlp_helpers import session
+    from nlp_helpers.classification import predicting
 
     # Standard output is for the answers alone.
     with redirect_stdout(sys.stderr):
@@ -325,9 +326,9 @@ def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
         session.limit_threads()
         folder = str(Path(checkpoint).resolve())
         place = session.choose_device(device)
-        loaded = classifier.load(folder, place)
-    lines = classifier.read_lines(file)
-    answers = _with_bar(classifier.classify(lines, *loaded))
+        loaded = predicting.load(folder, place)
+    lines = predicting.read_lines(file)
+    answers = _with_bar(predicting.classify(lines, *loaded))
     if kind == "table":
         return Console(markup=False, emoji=False).print(_answer_table(answers))
     sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the locale

@@ -43,9 +43,9 @@ MODULES = [
     "nlp_helpers.language_models.next_token",
     "nlp_helpers.plots",
     "nlp_helpers.data.splitting",
-    "nlp_helpers.baselines",
-    "nlp_helpers.classifier",
-    "nlp_helpers.fine_tuning.training",
+    "nlp_helpers.classification.baselines",
+    "nlp_helpers.classification.predicting",
+    "nlp_helpers.classification.training",
 ]
 
 

@@ -35,7 +35,8 @@ from transformers import (
 )
 from transformers.masking_utils import sdpa_mask
 
-from nlp_helpers import checkpoints, session
+from nlp_helpers import session
+from nlp_helpers.classification import checkpoints
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import loading

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nlp_helpers import checkpoints
+from nlp_helpers.classification import checkpoints
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
 

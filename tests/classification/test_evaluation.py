@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nlp_helpers import evaluation
+from nlp_helpers.classification import evaluation
 from nlp_helpers.core.errors import UserError
 
 LABELS = np.array([0, 1, 1, 1, 2, 2])

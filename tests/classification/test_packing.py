@@ -5,7 +5,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BertConfig, BertForSequenceClassification
 
-from nlp_helpers import unpadded
+from nlp_helpers.classification import packing
 
 LENGTHS = (5, 1, 90, 300, 17, 2)
 
@@ -32,7 +32,7 @@ def input_ids():
 
 
 def test_texts_stand_end_to_end(input_ids):
-    joined = unpadded.join(input_ids)
+    joined = packing.join(input_ids)
     assert joined["input_ids"].shape == (1, sum(LENGTHS))
     assert joined["offsets"].tolist() == [0, 5, 6, 96, 396, 413, 415]
     assert joined["position_ids"][0, :7].tolist() == [0, 1, 2, 3, 4, 0, 0]
@@ -51,8 +51,8 @@ def test_logits_and_gradients_are_those_of_padded_batches(model, input_ids):
         cross_entropy(padded, labels).backward()
         expected = {n: p.grad.clone() for n, p in model.named_parameters()}
         model.zero_grad()
-        wrapped = unpadded.UnpaddedClassifier(model)
-        logits = wrapped(**unpadded.join(input_ids))
+        wrapped = packing.UnpaddedClassifier(model)
+        logits = wrapped(**packing.join(input_ids))
         cross_entropy(logits, labels).backward()
         torch.testing.assert_close(logits, padded, atol=1e-4, rtol=0)
         for name, parameter in model.named_parameters():
@@ -63,24 +63,24 @@ def test_logits_and_gradients_are_those_of_padded_batches(model, input_ids):
 
 
 def test_no_text_sees_another(model, input_ids):
-    wrapped = unpadded.UnpaddedClassifier(model).eval()
-    before = wrapped(**unpadded.join(input_ids))
+    wrapped = packing.UnpaddedClassifier(model).eval()
+    before = wrapped(**packing.join(input_ids))
     input_ids[3] = input_ids[3][::-1].copy()
-    after = wrapped(**unpadded.join(input_ids))
+    after = wrapped(**packing.join(input_ids))
     same = (before == after).all(dim=1)
     assert same.tolist() == [True, True, True, False, True, True]
 
 
 def test_attention_dropout_is_refused(model, input_ids):
     model.bert.encoder.layer[0].attention.self.dropout.p = 0.1
-    wrapped = unpadded.UnpaddedClassifier(model).train()
+    wrapped = packing.UnpaddedClassifier(model).train()
     with pytest.raises(ValueError, match="attention_probs_dropout_prob"):
-        wrapped(**unpadded.join(input_ids))
+        wrapped(**packing.join(input_ids))
 
 
 def test_passes_hold_no_more_tokens_than_allowed():
     lengths = [300, 300, 500, 1200, 1, 1, 999]
-    cuts = list(unpadded.passes(lengths, 1000))
+    cuts = list(packing.passes(lengths, 1000))
     assert [lengths[cut] for cut in cuts] == [
         [300, 300],
         [500],
@@ -88,20 +88,20 @@ def test_passes_hold_no_more_tokens_than_allowed():
         [1, 1],
         [999],
     ]
-    assert list(unpadded.passes([], 1000)) == []
+    assert list(packing.passes([], 1000)) == []
 
 
 def test_predicted_logits_are_in_the_order_of_the_texts(
     model, input_ids, monkeypatch
 ):
-    wrapped = unpadded.UnpaddedClassifier(model).train()
-    together = unpadded.predict_logits(wrapped, input_ids)
+    wrapped = packing.UnpaddedClassifier(model).train()
+    together = packing.predict_logits(wrapped, input_ids)
     assert model.training  # as it was before
-    monkeypatch.setattr(unpadded.passes, "__defaults__", (100,))
-    again = unpadded.predict_logits(wrapped, input_ids)
+    monkeypatch.setattr(packing.passes, "__defaults__", (100,))
+    again = packing.predict_logits(wrapped, input_ids)
     np.testing.assert_allclose(together, again, atol=1e-5)
     for row, ids in enumerate(input_ids):
-        alone = unpadded.predict_logits(wrapped, [ids])
+        alone = packing.predict_logits(wrapped, [ids])
         np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
 
 
@@ -112,7 +112,7 @@ def test_attention_is_computed_in_float32():
         *(t.float().transpose(0, 1)[None] for t in (query, key, value))
     )
     with torch.autocast("cpu", torch.bfloat16):
-        found = unpadded.attend(query, key, value, offsets, offsets)
+        found = packing.attend(query, key, value, offsets, offsets)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, wanted[0].transpose(0, 1).bfloat16())
 
@@ -126,24 +126,24 @@ def test_on_cuda_texts_attend_as_on_the_processor():
     key, value = torch.randn(2, int(keys[-1]), 4, 64).bfloat16()
     for offsets in (keys, firsts):
         query = torch.randn(int(offsets[-1]), 4, 64).bfloat16()
-        wanted = unpadded.attend(query, key, value, offsets, keys)
+        wanted = packing.attend(query, key, value, offsets, keys)
         tensors = (query, key, value, offsets, keys)
-        found = unpadded.attend(*(tensor.cuda() for tensor in tensors))
+        found = packing.attend(*(tensor.cuda() for tensor in tensors))
         torch.testing.assert_close(found.cpu(), wanted, atol=0.02, rtol=0.02)
 
 
 def test_asking_for_predictions_switches_no_dropout_on(model, input_ids):
-    wrapped = unpadded.UnpaddedClassifier(model.eval())
-    unpadded.predict_logits(wrapped, input_ids)
+    wrapped = packing.UnpaddedClassifier(model.eval())
+    packing.predict_logits(wrapped, input_ids)
     assert not any(module.training for module in wrapped.modules())
 
 
 def test_bfloat16_gives_nearly_the_same(model, input_ids, monkeypatch):
-    wrapped = unpadded.UnpaddedClassifier(model)
-    exact = unpadded.predict_logits(wrapped, input_ids)
+    wrapped = packing.UnpaddedClassifier(model)
+    exact = packing.predict_logits(wrapped, input_ids)
     monkeypatch.setattr(
         "nlp_helpers.session.precision", lambda device: torch.bfloat16
     )
-    rounded = unpadded.predict_logits(wrapped, input_ids)
+    rounded = packing.predict_logits(wrapped, input_ids)
     np.testing.assert_allclose(rounded, exact, atol=0.02)
     assert (rounded != exact).any()

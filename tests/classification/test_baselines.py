@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from transformers import BertModel
 
-from nlp_helpers import baselines
+from nlp_helpers.classification import baselines
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.shards import TokenSet, encode
 from nlp_helpers.models.loading import load, load_tokenizer

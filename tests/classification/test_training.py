@@ -23,12 +23,12 @@ from accelerate.state import AcceleratorState
 from small_bert import small_config
 from transformers import BertForSequenceClassification
 
-from nlp_helpers import checkpoints, session
+from nlp_helpers import session
+from nlp_helpers.classification import __main__ as command_line
+from nlp_helpers.classification import batches, checkpoints, training
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import shards
-from nlp_helpers.fine_tuning import __main__ as command_line
-from nlp_helpers.fine_tuning import batches, training
 from nlp_helpers.models import loading
 
 WORDS = {0: "It came on a {}.", 1: "A wonderful {}!", 2: "This {} is awful."}
@@ -281,7 +281,7 @@ def test_killed_twenty_times_it_ends_as_if_it_never_was(
     else: an import takes longer than the training.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nlp_helpers.fine_tuning.training"])
+    context.set_forkserver_preload(["nlp_helpers.classification.training"])
     output = place / "killed"
     arguments = (place, output, settings, "cpu", 1)
     generator = random.Random(0)
@@ -414,7 +414,7 @@ def test_two_processes_have_the_loss_curve_of_one(place, settings):
     command = [launch, "launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no"]
     command += ["--dynamo_backend", "no", "--main_process_port", "0"]
-    command += ["-m", "nlp_helpers.fine_tuning", "--params", parameters]
+    command += ["-m", "nlp_helpers.classification", "--params", parameters]
     done = subprocess.run(
         list(map(str, command)),
         env=os.environ | {"NLP_HELPERS_HEADLESS": "1"},

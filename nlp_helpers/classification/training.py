@@ -23,12 +23,17 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from nlp_helpers import checkpoints, evaluation, session, unpadded
+from nlp_helpers import session
+from nlp_helpers.classification import (
+    batches,
+    checkpoints,
+    evaluation,
+    packing,
+)
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.shards import TokenSet, read_shards
 from nlp_helpers.data.sources import ID2LABEL, LABEL2ID
-from nlp_helpers.fine_tuning import batches
 from nlp_helpers.models import loading
 
 NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")
@@ -79,7 +84,7 @@ def read_settings(parameters: Mapping[str, Any]) -> list[Settings]:
 
 def load_model(
     settings: Settings,
-) -> tuple[PreTrainedTokenizerBase, unpadded.UnpaddedClassifier]:
+) -> tuple[PreTrainedTokenizerBase, packing.UnpaddedClassifier]:
     """Load the encoder, draw a head for three classes, freeze what is asked.
 
     Raises:
@@ -96,7 +101,7 @@ def load_model(
         attention_probs_dropout_prob=0.0,
     )
     freeze(model, settings.freeze_layers)
-    return tokenizer, unpadded.UnpaddedClassifier(model)
+    return tokenizer, packing.UnpaddedClassifier(model)
 
 
 def freeze(model: BertForSequenceClassification, num_layers: int) -> None:
@@ -319,7 +324,7 @@ def _train(
 
 
 def check_lengths(
-    model: unpadded.UnpaddedClassifier, tokens: TokenSet, settings: Settings
+    model: packing.UnpaddedClassifier, tokens: TokenSet, settings: Settings
 ) -> None:
     """Refuse texts that are longer than the model has positions.
 
@@ -342,7 +347,7 @@ class Run:
     def __init__(
         self,
         accelerator: Accelerator,
-        model: unpadded.UnpaddedClassifier,
+        model: packing.UnpaddedClassifier,
         tokens: TokenSet,
         settings: Settings,
     ) -> None:
@@ -411,7 +416,7 @@ class Run:
             accelerator.process_index,
             accelerator.num_processes,
         )
-        runs = [mine[cut] for cut in unpadded.passes(self.lengths[mine])]
+        runs = [mine[cut] for cut in packing.passes(self.lengths[mine])]
         loss = torch.zeros((), device=accelerator.device)
         for number, some in enumerate(runs, start=1):
             # Processes exchange their gradients once, after the last pass.
@@ -430,7 +435,7 @@ class Run:
     def summed_loss(self, rows: np.ndarray) -> torch.Tensor:
         """Return the weighted cross-entropy of some texts, added up."""
         device = self.accelerator.device
-        batch = unpadded.join([self.tokens.input_ids[row] for row in rows])
+        batch = packing.join([self.tokens.input_ids[row] for row in rows])
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         labels = torch.from_numpy(self.tokens.labels[rows]).to(device)
         with session.autocast(device):
@@ -469,7 +474,7 @@ class Run:
         mine = np.arange(len(tokens))[accelerator.process_index :: count]
         logits = torch.zeros(len(tokens), len(ID2LABEL))
         logits[mine] = torch.from_numpy(
-            unpadded.predict_logits(
+            packing.predict_logits(
                 self.classifier, [tokens.input_ids[row] for row in mine]
             )
         )
@@ -552,7 +557,7 @@ def fingerprint(
             ),
         )
     )
-    sources = map(Path, (__file__, batches.__file__, unpadded.__file__))
+    sources = map(Path, (__file__, batches.__file__, packing.__file__))
     return asdict(settings) | checkpoints.fingerprint(
         model, texts, sources, device
     )

@@ -12,7 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from nlp_helpers import session, unpadded
+from nlp_helpers import session
+from nlp_helpers.classification import packing
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.shards import TokenSet
 from nlp_helpers.data.sources import LABEL2ID
@@ -107,7 +108,7 @@ def sentence_vectors(
     lengths = np.array([len(ids) for ids in tokens.input_ids])
     order = np.argsort(lengths, kind="stable")  # so that little is padded
     vectors = np.empty((len(tokens), model.config.hidden_size), np.float32)
-    for cut in unpadded.passes(lengths[order], MOST_TOKENS):
+    for cut in packing.passes(lengths[order], MOST_TOKENS):
         rows = order[cut]
         batch = tokenizer.pad(
             {"input_ids": [tokens.input_ids[row] for row in rows]},

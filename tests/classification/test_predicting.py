@@ -10,7 +10,7 @@ import torch
 from small_bert import small_config
 from transformers import BertForSequenceClassification, pipeline
 
-from nlp_helpers import checkpoints, classifier, unpadded
+from nlp_helpers.classification import checkpoints, packing, predicting
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.sources import ID2LABEL, LABEL2ID
 from nlp_helpers.models import loading
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return classifier.load(str(folder))
+    return predicting.load(str(folder))
 
 
 def test_a_model_folder_holds_no_pickle(folder):
@@ -48,7 +48,7 @@ def test_a_model_folder_holds_no_pickle(folder):
 
 
 def test_an_answer_has_text_label_and_probabilities(loaded):
-    answers = list(classifier.classify(TEXTS, *loaded))
+    answers = list(predicting.classify(TEXTS, *loaded))
     assert [answer["text"] for answer in answers] == TEXTS
     names = list(ID2LABEL.values())
     for answer in answers:
@@ -63,7 +63,7 @@ def test_the_folder_opens_in_a_plain_pipeline_with_the_same_answers(
     plain = pipeline("text-classification", str(folder), top_k=None)
     texts = [text[:300] for text in TEXTS]
     for ours, theirs in zip(
-        classifier.classify(texts, *loaded), plain(texts), strict=True
+        predicting.classify(texts, *loaded), plain(texts), strict=True
     ):
         expected = {row["label"]: row["score"] for row in theirs}
         assert ours["label"] == theirs[0]["label"]
@@ -79,15 +79,15 @@ def test_texts_are_read_no_further_than_answers_are_asked_for(loaded):
             asked.append("a good camera")
             yield asked[-1]
 
-    answers = classifier.classify(endless(), *loaded)
-    for _ in range(classifier.TEXTS_AT_ONCE + 1):
+    answers = predicting.classify(endless(), *loaded)
+    for _ in range(predicting.TEXTS_AT_ONCE + 1):
         next(answers)
-    assert len(asked) == 2 * classifier.TEXTS_AT_ONCE
+    assert len(asked) == 2 * predicting.TEXTS_AT_ONCE
 
 
 def test_a_long_text_is_cut(loaded):
-    [answer] = classifier.classify([" good" * 2000], *loaded)
-    [same] = classifier.classify([" good" * 510], *loaded)
+    [answer] = predicting.classify([" good" * 2000], *loaded)
+    [same] = predicting.classify([" good" * 510], *loaded)
     assert answer["label"] == same["label"]
     assert answer["positive"] == pytest.approx(same["positive"], abs=1e-5)
 
@@ -98,8 +98,8 @@ def test_labels_are_named_by_their_numbers(folder, loaded, tmp_path):
     names = config["id2label"]
     config["id2label"] = {number: names[number] for number in ("2", "0", "1")}
     (copy / "config.json").write_text(json.dumps(config))
-    found = classifier.classify(TEXTS, *classifier.load(str(copy)))
-    assert list(found) == list(classifier.classify(TEXTS, *loaded))
+    found = predicting.classify(TEXTS, *predicting.load(str(copy)))
+    assert list(found) == list(predicting.classify(TEXTS, *loaded))
 
 
 def test_a_text_is_cut_to_the_positions_of_the_model(tmp_path):
@@ -113,16 +113,16 @@ def test_a_text_is_cut_to_the_positions_of_the_model(tmp_path):
         BertForSequenceClassification(config),
         loading.load_tokenizer("minilm-l6"),
     )
-    short = classifier.load(str(tmp_path / "short"))
+    short = predicting.load(str(tmp_path / "short"))
     texts = [" good" * 2000, " good" * 62]
-    [cut, same] = classifier.classify(texts, *short)
+    [cut, same] = predicting.classify(texts, *short)
     assert cut["positive"] == pytest.approx(same["positive"], abs=1e-5)
 
 
 def test_lines_without_text_are_passed_over():
     file = io.BytesIO(b"\xef\xbb\xbfone\n\n  \n two \r\nthree")
-    assert list(classifier.read_lines(file)) == ["one", "two", "three"]
-    assert not list(classifier.read_lines(io.BytesIO(b"\xef\xbb\xbf\n")))
+    assert list(predicting.read_lines(file)) == ["one", "two", "three"]
+    assert not list(predicting.read_lines(io.BytesIO(b"\xef\xbb\xbf\n")))
 
 
 def test_another_encoding_is_one_line(tmp_path):
@@ -130,7 +130,7 @@ def test_another_encoding_is_one_line(tmp_path):
     path.write_bytes(b"plain\n" * 4000 + "un café\n".encode("latin1"))
     with path.open("rb") as file:
         with pytest.raises(UserError, match="latin.txt, line 4001, is not"):
-            list(classifier.read_lines(file))
+            list(predicting.read_lines(file))
 
 
 def predict(python, folder, *options, **how):
@@ -150,7 +150,7 @@ def test_the_command_answers_in_json_lines(folder, loaded, python, tmp_path):
     done = predict(python, folder, str(path))
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    expected = list(classifier.classify([t.strip() for t in TEXTS], *loaded))
+    expected = list(predicting.classify([t.strip() for t in TEXTS], *loaded))
     assert [a["label"] for a in answers] == [e["label"] for e in expected]
     found = [[a[name] for name in LABEL2ID] for a in answers]
     np.testing.assert_allclose(
@@ -189,7 +189,7 @@ def test_a_damaged_folder_is_one_line(
     if content is not None:
         (other / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
-        classifier.load(str(other))
+        predicting.load(str(other))
     assert "\n" not in str(caught.value) and str(other) in str(caught.value)
 
 
@@ -198,7 +198,7 @@ def test_others_may_read_a_model_folder(folder):
 
 
 def test_no_texts_have_no_logits(loaded):
-    assert unpadded.predict_logits(loaded[1], []).shape == (0, 3)
+    assert packing.predict_logits(loaded[1], []).shape == (0, 3)
 
 
 def test_the_command_prints_a_table(folder, python):

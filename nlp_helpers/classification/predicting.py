@@ -10,7 +10,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from nlp_helpers import unpadded
+from nlp_helpers.classification import packing
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.shards import encode
 from nlp_helpers.models import loading
@@ -21,7 +21,7 @@ MAX_LENGTH = 512  # tokens; what a text has beyond them is not read
 
 def load(
     checkpoint: str, device: torch.device | str = "cpu"
-) -> tuple[PreTrainedTokenizerBase, unpadded.UnpaddedClassifier]:
+) -> tuple[PreTrainedTokenizerBase, packing.UnpaddedClassifier]:
     """Load a model folder that notebook 05 wrote.
 
     Raises:
@@ -33,7 +33,7 @@ def load(
         device,
         attention_probs_dropout_prob=0.0,
     )
-    return tokenizer, unpadded.UnpaddedClassifier(model).eval()
+    return tokenizer, packing.UnpaddedClassifier(model).eval()
 
 
 def read_lines(file: BinaryIO) -> Iterator[str]:
@@ -59,7 +59,7 @@ def read_lines(file: BinaryIO) -> Iterator[str]:
 def classify(
     texts: Iterable[str],
     tokenizer: PreTrainedTokenizerBase,
-    model: unpadded.UnpaddedClassifier,
+    model: packing.UnpaddedClassifier,
 ) -> Iterator[dict[str, Any]]:
     """Label texts as they come.
 
@@ -79,7 +79,7 @@ def classify(
     remaining = iter(texts)
     while some := list(islice(remaining, TEXTS_AT_ONCE)):
         input_ids = encode(some, tokenizer, longest)
-        logits = torch.from_numpy(unpadded.predict_logits(model, input_ids))
+        logits = torch.from_numpy(packing.predict_logits(model, input_ids))
         rows = logits.softmax(dim=-1).tolist()
         for text, row in zip(some, rows, strict=True):
             probabilities = dict(zip(names, row, strict=True))

@@ -1,7 +1,7 @@
 """Fine-tune without a notebook, in one process or under accelerate.
 
-python -m nlp_helpers.fine_tuning --help
-accelerate launch --num_processes 4 -m nlp_helpers.fine_tuning ...
+python -m nlp_helpers.classification --help
+accelerate launch --num_processes 4 -m nlp_helpers.classification ...
 """
 
 from pathlib import Path
@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from nlp_helpers import parameters
+from nlp_helpers.classification import training
 from nlp_helpers.core import paths
 from nlp_helpers.core.errors import run_command
-from nlp_helpers.fine_tuning import training
 
 NOTEBOOK = "05_bert_fine_tuning"
 

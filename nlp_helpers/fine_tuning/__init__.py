@@ -1,1 +1,0 @@
-"""Fine-tuning a classifier: notebook 05 and `-m nlp_helpers.fine_tuning`."""
