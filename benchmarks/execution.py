@@ -28,9 +28,9 @@ import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
 from nlp_helpers import parameters
-from nlp_helpers.batch import pipeline, tasks
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import run_command
+from nlp_helpers.runner import pipeline, tasks
 
 NOTEBOOKS = list(parameters.SCHEMAS)
 ONE_EPOCH = {"num_epochs": 1}

@@ -1,6 +1,6 @@
-"""`python -m nlp_helpers`: see `nlp_helpers.batch.cli`."""
+"""`python -m nlp_helpers`: see `nlp_helpers.cli`."""
 
-from nlp_helpers.batch.cli import main
+from nlp_helpers.cli import main
 
 if __name__ == "__main__":
     main()

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from nlp_helpers.batch import verify
 from nlp_helpers.parameters import SCHEMAS
+from nlp_helpers.runner import verify
 
 pytestmark = pytest.mark.after_notebooks
 

@@ -21,10 +21,10 @@ from nbformat.v4 import new_output
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from nlp_helpers.batch import client, preload, record, secrets, watch
-from nlp_helpers.batch.stages import Stage
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.runner import client, forkserver, record, secrets, watch
+from nlp_helpers.runner.stages import Stage
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")  # of an object's repr
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -216,8 +216,8 @@ def settings_for_kernels(preloaded: bool) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     if preloaded:
-        factory.default_provisioner_name = preload.NAME
-        preload.start()
+        factory.default_provisioner_name = forkserver.NAME
+        forkserver.start()
     try:
         yield
     finally:

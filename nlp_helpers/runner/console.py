@@ -14,9 +14,9 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from nlp_helpers.batch.tasks import Result
-from nlp_helpers.batch.verify import CLOSE, DIFFERENT, SAME, Difference
 from nlp_helpers.core import paths
+from nlp_helpers.runner.tasks import Result
+from nlp_helpers.runner.verify import CLOSE, DIFFERENT, SAME, Difference
 
 SHOWN_METRICS = 3
 LONGEST_METRIC = 20  # characters; a longer text would swamp the table

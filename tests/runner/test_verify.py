@@ -4,9 +4,9 @@ import shutil
 import pytest
 from test_batch import command
 
-from nlp_helpers.batch import record, stages, tasks, verify
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.parameters import SCHEMAS
+from nlp_helpers.runner import record, stages, tasks, verify
 
 NAME = "01_next_token"
 

@@ -20,7 +20,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from traitlets import Instance, Type
 
-from nlp_helpers.batch.watch import Watch
+from nlp_helpers.runner.watch import Watch
 
 ENGINE = "watched"
 LONGEST_STREAM = 1_000_000  # characters that a cell may print

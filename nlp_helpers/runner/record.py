@@ -16,11 +16,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from nlp_helpers.batch.stages import Stage
-from nlp_helpers.batch.tasks import Task
 from nlp_helpers.core import engine, files, paths
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import registry
+from nlp_helpers.runner.stages import Stage
+from nlp_helpers.runner.tasks import Task
 
 PACKAGE = Path(registry.__file__).parent
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"

@@ -94,7 +94,7 @@ def fork(function: Any, arguments: tuple[Any, ...]) -> BaseProcess:
 def _context() -> BaseContext:
     """Return the fork server's context."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nlp_helpers.batch.preloaded"])
+    context.set_forkserver_preload(["nlp_helpers.runner.forkserver_main"])
     return context
 
 

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from nlp_helpers.batch.cli import commands
+from nlp_helpers.cli import commands
 from nlp_helpers.core.errors import run_command
 
 NAME = "01_next_token"

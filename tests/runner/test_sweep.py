@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from test_batch import NAME, command, write_notebook
 
-from nlp_helpers.batch import sweep
 from nlp_helpers.core import engine
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.runner import sweep
 
 WRITE = """\
 from nlp_helpers.core import files, paths

@@ -19,7 +19,7 @@ from typing import Any
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
-from nlp_helpers.batch import preload
+from nlp_helpers.runner import forkserver
 
 LAUNCHER = ["-m", "ipykernel_launcher"]
 SHUTDOWN_POLLS, SECONDS_BETWEEN = 40, 0.005
@@ -36,11 +36,11 @@ class PreloadedProvisioner(LocalProvisioner):
         while rest and rest[0].startswith("-X"):
             rest = rest[1:]  # `ipykernel install` writes -Xfrozen_modules=off
         ours = python == sys.executable and rest[:2] == LAUNCHER
-        if not ours or not preload.available():
+        if not ours or not forkserver.available():
             return await super().launch_kernel(cmd, **kwargs)
         folder = str(kwargs.get("cwd") or os.getcwd())
         arguments = (rest[2:], dict(kwargs["env"]), folder)
-        process = preload.fork(_run_kernel, arguments)
+        process = forkserver.fork(_run_kernel, arguments)
         self.process, self.pid = ForkedKernel(process), process.pid
         self.cwd = folder
         return self.connection_info

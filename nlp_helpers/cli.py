@@ -18,8 +18,8 @@ from nlp_helpers.core import paths
 from nlp_helpers.core.errors import UserError, run_command
 
 if TYPE_CHECKING:  # `predict` must do without papermill
-    from nlp_helpers.batch.pipeline import Runner
-    from nlp_helpers.batch.tasks import Result
+    from nlp_helpers.runner.pipeline import Runner
+    from nlp_helpers.runner.tasks import Result
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,7 +74,7 @@ def run(
     notebooks are skipped unless parameters, code, inputs or packages have
     changed.
     """
-    from nlp_helpers.batch import tasks
+    from nlp_helpers.runner import tasks
 
     planned = tasks.plan(profile, notebooks)
     _run_and_report(
@@ -89,20 +89,20 @@ def _run_and_report(
     preloaded: bool,
 ) -> None:
     """Show what happens, then a table; end with status 1 if a run failed."""
-    from nlp_helpers.batch import preload
+    from nlp_helpers.runner import forkserver
 
     if preloaded:
-        preload.start()  # it imports while this process does the same
-    from nlp_helpers.batch import pipeline, screen
+        forkserver.start()  # it imports while this process does the same
+    from nlp_helpers.runner import console, pipeline
 
-    with screen.Screen() as show:
+    with console.Screen() as show:
         results = []
         for result in run(
             pipeline.Runner(force, jobs, preloaded, on_event=show.event)
         ):
             results.append(result)
             show.result(result)
-    screen.show(screen.summary(results))
+    console.show(console.summary(results))
     problems = [result.problem for result in results if result.problem]
     for problem in problems:
         click.echo(f"error: {problem}", err=True)
@@ -130,10 +130,10 @@ def verify(
     """Run NOTEBOOKS (default all) anew and compare with the reference.
 
     Status 0: all values are the same or within the tolerances of
-    nlp_helpers/batch/tolerances.yaml; 1: a run failed; 3: a value differs.
+    nlp_helpers/runner/tolerances.yaml; 1: a run failed; 3: a value differs.
     """
-    from nlp_helpers.batch import screen, tasks
-    from nlp_helpers.batch import verify as comparison
+    from nlp_helpers.runner import console, tasks
+    from nlp_helpers.runner import verify as comparison
 
     outputs = paths.outputs()
     reference = (against or outputs / "reference").resolve()
@@ -151,7 +151,7 @@ def verify(
             outputs / "offline", reference, task.notebook
         )
     ]
-    screen.show(screen.comparison(differences))
+    console.show(console.comparison(differences))
     if any(d.verdict == comparison.DIFFERENT for d in differences):
         sys.exit(3)
 
@@ -163,8 +163,8 @@ def accept(notebooks: tuple[str, ...]) -> None:
 
     NOTEBOOKS of outputs/offline (default all) replace outputs/reference.
     """
-    from nlp_helpers.batch import screen, tasks
-    from nlp_helpers.batch import verify as comparison
+    from nlp_helpers.runner import console, tasks
+    from nlp_helpers.runner import verify as comparison
 
     outputs = paths.outputs()
     names = tasks.select(notebooks)
@@ -177,7 +177,7 @@ def accept(notebooks: tuple[str, ...]) -> None:
             outputs / "offline", outputs / "reference", name
         )
     ]
-    screen.show(screen.comparison(differences))
+    console.show(console.comparison(differences))
     for path in comparison.accept(names):
         click.echo(f"wrote {paths.shown(path)}")
 
@@ -187,7 +187,7 @@ def accept(notebooks: tuple[str, ...]) -> None:
 def params(notebook: str) -> None:
     """Print type, range, help and values of NOTEBOOK's parameters."""
     from nlp_helpers import parameters
-    from nlp_helpers.batch import screen, tasks
+    from nlp_helpers.runner import console, tasks
 
     [name] = tasks.select((notebook,))
     values = {
@@ -195,7 +195,7 @@ def params(notebook: str) -> None:
         for profile in ("offline", "hub")
     }
     rows = parameters.describe(name)
-    screen.show(screen.parameters(name, rows, values))
+    console.show(console.parameters(name, rows, values))
 
 
 @commands.command()
@@ -239,7 +239,7 @@ def sweep(
     and sweep.png there compare them. Started again, only what is missing is
     run.
     """
-    from nlp_helpers.batch import sweep as sweeps
+    from nlp_helpers.runner import sweep as sweeps
 
     content = sweeps.read(file)
     folder = sweeps.folder_of(file)
@@ -265,9 +265,9 @@ def sweep(
 @commands.command()
 def status() -> None:
     """List the runs below outputs/: when, how they ended, how long."""
-    from nlp_helpers.batch import housekeeping, screen
+    from nlp_helpers.runner import cleanup, console
 
-    screen.show(screen.runs(housekeeping.runs()))
+    console.show(console.runs(cleanup.runs()))
 
 
 @commands.command()
@@ -279,10 +279,10 @@ def clean(dry_run: bool) -> None:
     finished notebook 05 no longer needs. What an interrupted run resumes from
     is kept.
     """
-    from nlp_helpers.batch import housekeeping
+    from nlp_helpers.runner import cleanup
 
     total = 0
-    for path, size in housekeeping.clean(dry_run):
+    for path, size in cleanup.clean(dry_run):
         total += size
         click.echo(f"{paths.shown(path)}: {size / 1e6:.1f} MB")
     verb = "would be" if dry_run else "were"

@@ -10,9 +10,9 @@ import nbformat
 import yaml
 
 from nlp_helpers import parameters
-from nlp_helpers.batch import record, stages, tasks
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.runner import record, stages, tasks
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 IGNORED_TAG = "nbval-ignore-output"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nlp_helpers.batch import record
 from nlp_helpers.core import files, paths
+from nlp_helpers.runner import record
 
 ENDED = ("finished", "failed", "interrupted", "stale")
 

@@ -11,17 +11,17 @@ import pytest
 from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory
 
-from nlp_helpers.batch import preload, provisioner
+from nlp_helpers.runner import forkserver, provisioner
 
 pytestmark = pytest.mark.skipif(
-    not preload.available(), reason="this system cannot fork"
+    not forkserver.available(), reason="this system cannot fork"
 )
 
 
 @pytest.fixture
 def manager(monkeypatch):
     factory = KernelProvisionerFactory.instance()
-    monkeypatch.setattr(factory, "default_provisioner_name", preload.NAME)
+    monkeypatch.setattr(factory, "default_provisioner_name", forkserver.NAME)
     manager = KernelManager(kernel_name="python3")
     manager.start_kernel(env=os.environ | {"OMP_NUM_THREADS": "1"})
     yield manager
@@ -95,7 +95,7 @@ def test_all_that_is_preloaded_can_be_imported():
     """The fork server passes over a name that does not exist."""
     import importlib
 
-    for name in preload.MODULES:
+    for name in forkserver.MODULES:
         importlib.import_module(name)
 
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_imported_is_left_to_the_kernel(python, tmp_path):
     code = """
 import sys, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import nlp_helpers.batch.preloaded
+import nlp_helpers.runner.forkserver_main
 same = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 print(same, "matplotlib.figure" in sys.modules, flush=True)
 """
@@ -123,7 +123,7 @@ def test_importing_starts_no_thread_and_no_cuda(python):
     """A thread would not be copied, and CUDA cannot be used after a fork."""
     code = f"""
 import importlib, threading
-for name in {preload.MODULES!r}:
+for name in {forkserver.MODULES!r}:
     importlib.import_module(name)
 import torch
 print([thread.name for thread in threading.enumerate()])
@@ -157,4 +157,4 @@ def test_a_long_folder_for_temporary_files_is_no_place_for_a_socket(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 80)))
-    assert not preload.available()
+    assert not forkserver.available()

@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 from importlib import import_module
 
-from nlp_helpers.batch.preload import MODULES
+from nlp_helpers.runner.forkserver import MODULES
 
 # The debugger, which no kernel here uses, would print what it is missing.
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"

@@ -17,10 +17,10 @@ from typing import Any
 
 import psutil
 
-from nlp_helpers.batch import execute, record, secrets, stages
-from nlp_helpers.batch.tasks import Result, Task
 from nlp_helpers.core import engine, files, paths
 from nlp_helpers.core.errors import REMEDIES, UserError, explain
+from nlp_helpers.runner import execute, record, secrets, stages
+from nlp_helpers.runner.tasks import Result, Task
 
 GIB = 2**30
 

@@ -15,11 +15,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nlp_helpers import parameters, plots
-from nlp_helpers.batch import record, stages
-from nlp_helpers.batch.tasks import Result, Task
-from nlp_helpers.batch.tasks import plan as plan_notebooks
 from nlp_helpers.core import engine, files, paths
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.runner import record, stages
+from nlp_helpers.runner.tasks import Result, Task
+from nlp_helpers.runner.tasks import plan as plan_notebooks
 
 LONGEST_NAME = 80  # characters of a combination's folder
 
@@ -136,7 +136,7 @@ def _run_combination(
     tasks: list[Task], force: bool, cores: int, root: str
 ) -> list[Result]:
     """Run the tasks of one combination, on whatever machine this is."""
-    from nlp_helpers.batch import pipeline
+    from nlp_helpers.runner import pipeline
 
     os.environ[paths.ROOT_VARIABLE] = root
     runner = pipeline.Runner(force, jobs=1, preloaded=False, cores=cores)

@@ -25,7 +25,9 @@ from sklearn.linear_model import LogisticRegression
 from test_batch import NAME, WRITE_METRICS, command, write_notebook
 
 from nlp_helpers import parameters
-from nlp_helpers.batch import (
+from nlp_helpers.core import engine, files
+from nlp_helpers.core.errors import UserError
+from nlp_helpers.runner import (
     client,
     execute,
     pipeline,
@@ -34,8 +36,6 @@ from nlp_helpers.batch import (
     stages,
     tasks,
 )
-from nlp_helpers.core import engine, files
-from nlp_helpers.core.errors import UserError
 
 SLOW = "import time\nfor _ in range(12): time.sleep(0.05)"
 
@@ -106,7 +106,7 @@ def kill_new_children(before):
 def test_a_runner_killed_at_ten_moments_leaves_no_false_result(place):
     """Then the run is stale, its kernel ends by itself, a new run works."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nlp_helpers.batch.pipeline"])
+    context.set_forkserver_preload(["nlp_helpers.runner.pipeline"])
     generator = random.Random(2)
     process = context.Process(target=run_once, args=(place, True))
     process.start()  # to have the imports done, and the next one to see
@@ -563,7 +563,7 @@ def test_a_private_key_goes_to_its_last_line():
 
 
 SEARCH = """
-from nlp_helpers.batch import secrets
+from nlp_helpers.runner import secrets
 for text in ("sk-" * 10**5, "-----BEGIN PRIVATE KEY-----x " * 10**5):
     secrets.remove(text)
 """
