@@ -47,10 +47,10 @@ lock: ## resolve the dependencies again (needs uv; VENV need not exist)
 	UV="$(UV)" $(UV) run --no-project --with packaging requirements/compile.py
 
 train-mlm: $(VENV)/.ready ## train the masked-language-model head, from scratch or from START=FOLDER (takes hours; needs Debian 12)
-	$(PY) -m nlp_helpers.pretraining fetch
-	$(PY) -m nlp_helpers.pretraining generate
-	$(PY) -m nlp_helpers.pretraining collect
-	$(PY) -m nlp_helpers.pretraining train --start-from "$(START)"
+	$(PY) -m tools.mlm_head fetch
+	$(PY) -m tools.mlm_head generate
+	$(PY) -m tools.mlm_head collect
+	$(PY) -m tools.mlm_head train --start-from "$(START)"
 
 clean: ## remove all of outputs/ but reference/, and build/ with its training runs (leftovers only: python -m nlp_helpers clean)
 	@[ ! -d outputs ] || find outputs -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +

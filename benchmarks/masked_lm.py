@@ -26,7 +26,7 @@ from nlp_helpers.core.errors import run_command
 from nlp_helpers.language_models.masked_lm import use_mask_token
 from nlp_helpers.language_models.predictions import top_k_table
 from nlp_helpers.models import loading
-from nlp_helpers.pretraining import figures
+from tools.mlm_head import figures
 
 HERE = Path(__file__).parent
 NUM_REVIEWS = 300

@@ -137,7 +137,7 @@ def read(folder: Path) -> list[str]:
     if not paths:
         raise UserError(
             f"{folder} holds no generated texts; write them with"
-            " python -m nlp_helpers.pretraining generate"
+            " python -m tools.mlm_head generate"
         )
     texts: dict[str, None] = {}
     for path in paths:

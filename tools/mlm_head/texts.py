@@ -21,7 +21,7 @@ from bs4 import BeautifulSoup
 
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.pretraining import generated
+from tools.mlm_head import generated
 
 SOURCES_FILE = Path(__file__).with_name("sources.yaml")
 HELD_OUT_SHARE = 0.02

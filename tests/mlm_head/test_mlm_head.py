@@ -19,14 +19,8 @@ from transformers import BertForMaskedLM
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import loading
-from nlp_helpers.pretraining import (
-    examples,
-    figures,
-    generated,
-    texts,
-    training,
-)
-from nlp_helpers.pretraining.__main__ import main
+from tools.mlm_head import examples, figures, generated, texts, training
+from tools.mlm_head.__main__ import main
 
 NOUNS = """\
   1 This software and database is being provided to you | with a licence
@@ -465,7 +459,7 @@ def test_training_learns_and_changes_only_what_is_named(
 def test_a_killed_run_goes_on_and_ends_the_same(corpus, tmp_path, python):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     training.train(*corpus, whole, 60, 4, SMALL, "cpu")
-    command = [python, "-m", "nlp_helpers.pretraining", "train"]
+    command = [python, "-m", "tools.mlm_head", "train"]
     command += ["--folder", corpus[0], "--held-out", corpus[1]]
     command += ["--output", broken, "--num-steps", "60"]
     command += ["--evaluate-every", "4", "--rank", "4", "--batch-rows", "2"]

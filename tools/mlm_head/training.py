@@ -40,7 +40,7 @@ from nlp_helpers.classification import checkpoints
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import loading
-from nlp_helpers.pretraining import examples, figures, texts
+from tools.mlm_head import examples, figures, texts
 
 BASE_MODEL = "minilm-l6"
 ATTENTION = "sdpa_float32"  # the name transformers knows `attend` by
@@ -242,12 +242,12 @@ def load_examples(
     if not path.is_file():
         raise UserError(
             f"no {path}; write it with"
-            f" python -m nlp_helpers.pretraining collect --folder {folder}"
+            f" python -m tools.mlm_head collect --folder {folder}"
         )
     if not (folder / texts.WORDNET).is_dir():
         raise UserError(
             f"{folder} has no WordNet, of which the pairs are made; unpack it"
-            f" with python -m nlp_helpers.pretraining fetch --folder {folder}"
+            f" with python -m tools.mlm_head fetch --folder {folder}"
         )
     rows = path.read_text(encoding="utf-8").splitlines()
     sources = texts.read_sources()

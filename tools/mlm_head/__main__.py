@@ -1,11 +1,11 @@
-"""Make the masked-language-model head: `python -m nlp_helpers.pretraining`."""
+"""Make the masked-language-model head: `python -m tools.mlm_head`."""
 
 from pathlib import Path
 
 import click
 
 from nlp_helpers.core.errors import run_command
-from nlp_helpers.pretraining import generated, texts, training
+from tools.mlm_head import generated, texts, training
 
 DEFAULTS = training.Settings()
 COUNT = click.IntRange(min=1)

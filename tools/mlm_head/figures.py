@@ -27,7 +27,7 @@ def read_held_out(path: Path) -> dict[str, list[str]]:
     """
     if not path.is_file():
         raise UserError(
-            f"no held-out text {path}; `python -m nlp_helpers.pretraining"
+            f"no held-out text {path}; `python -m tools.mlm_head"
             " collect` writes one, and benchmarks/held_out.jsonl is the"
             " published one"
         )
