@@ -2,8 +2,8 @@
 
     python benchmarks/masked_lm.py [--model NAME]... [--json PATH]
 
-NAME is a name of nlp_helpers/models/models.yaml or a model folder. With the Hub
-at hand, `--model minilm-l6-mlm --model bert-base-uncased --model
+NAME is a name of nlp_helpers/models/models.yaml or a model folder. With the
+Hub at hand, `--model minilm-l6-mlm --model bert-base-uncased --model
 distilbert-base-uncased` puts all three into the same tables. The models must
 share a tokenizer, or else their questions differ.
 

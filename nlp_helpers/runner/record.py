@@ -16,13 +16,14 @@ from typing import Any
 
 from filelock import FileLock
 
+import nlp_helpers
 from nlp_helpers.core import engine, files, paths
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import registry
 from nlp_helpers.runner.stages import Stage
 from nlp_helpers.runner.tasks import Task
 
-PACKAGE = Path(registry.__file__).parent
+PACKAGE = Path(nlp_helpers.__file__).parent
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 HANDED_ON = ("splits", "shards", "checkpoint")  # what others may read
 # The entries that decide what a run writes, on whatever machine.
@@ -194,7 +195,7 @@ def _hash_code() -> str:
         path
         for path in PACKAGE.rglob("*")
         if path.suffix in (".py", ".yaml")
-        and path.parent.name not in ("batch", "pretraining")
+        and path.parent.name != "runner"
     ]
     return _hash_files(PACKAGE, sources)
 
