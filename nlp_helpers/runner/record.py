@@ -194,8 +194,7 @@ def _hash_code() -> str:
     sources = [
         path
         for path in PACKAGE.rglob("*")
-        if path.suffix in (".py", ".yaml")
-        and path.parent.name != "runner"
+        if path.suffix in (".py", ".yaml") and path.parent.name != "runner"
     ]
     return _hash_files(PACKAGE, sources)
 

@@ -21,8 +21,8 @@ import nbformat
 import pandas as pd
 import psutil
 import pytest
+from runs import NAME, WRITE_METRICS, command, write_notebook
 from sklearn.linear_model import LogisticRegression
-from test_batch import NAME, WRITE_METRICS, command, write_notebook
 
 from nlp_helpers import parameters
 from nlp_helpers.core import engine, files

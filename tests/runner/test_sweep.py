@@ -4,7 +4,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from test_batch import NAME, command, write_notebook
+from runs import NAME, command, write_notebook
 
 from nlp_helpers.core import engine
 from nlp_helpers.core.errors import UserError

@@ -2,7 +2,7 @@ import json
 import shutil
 
 import pytest
-from test_batch import command
+from runs import command
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.parameters import SCHEMAS
