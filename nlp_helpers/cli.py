@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # `predict` must do without papermill
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def commands() -> None:
-    """Run the notebooks, or use what they trained."""
+    """Run the notebooks, train, or use what was trained."""
 
 
 def main() -> None:
@@ -287,6 +287,43 @@ def clean(dry_run: bool) -> None:
         click.echo(f"{paths.shown(path)}: {size / 1e6:.1f} MB")
     verb = "would be" if dry_run else "were"
     click.echo(f"{total / 1e6:.1f} MB {verb} removed")
+
+
+@commands.command()
+@click.option(
+    "--params",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="params/offline/05_bert_fine_tuning.yaml",
+    show_default=True,
+    help="Parameters of notebook 05.",
+)
+@click.option("--output-dir", help="Replaces output_dir of PARAMS.")
+def train(file: Path, output_dir: str | None) -> None:
+    """Train as notebook 05 does, all seeds, into OUTPUT_DIR/training.
+
+    Several processes, on one machine or more:
+
+        accelerate launch --num_processes 4 -m nlp_helpers train
+
+    If it is interrupted, start it again: it resumes. The last checkpoints are
+    kept, so that notebook 05 can evaluate without training again.
+    """
+    from nlp_helpers import parameters
+    from nlp_helpers.classification import training
+
+    if not file.is_file():  # here; then it is one below the root
+        file = paths.resolve(file)
+    values = parameters.read_file("05_bert_fine_tuning", file)
+    output = paths.resolve(output_dir or values["output_dir"]) / "training"
+    for settings in training.read_settings(values):
+        training.train(
+            paths.resolve(values["data_dir"]),
+            output / f"seed-{settings.seed}",
+            settings,
+            values["device"],
+            values["checkpoint_every"],
+        )
 
 
 @commands.command()

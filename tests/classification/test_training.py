@@ -23,8 +23,7 @@ from accelerate.state import AcceleratorState
 from small_bert import small_config
 from transformers import BertForSequenceClassification
 
-from nlp_helpers import session
-from nlp_helpers.classification import __main__ as command_line
+from nlp_helpers import cli, session
 from nlp_helpers.classification import batches, checkpoints, training
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
@@ -414,7 +413,7 @@ def test_two_processes_have_the_loss_curve_of_one(place, settings):
     command = [launch, "launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no"]
     command += ["--dynamo_backend", "no", "--main_process_port", "0"]
-    command += ["-m", "nlp_helpers.classification", "--params", parameters]
+    command += ["-m", "nlp_helpers", "train", "--params", parameters]
     done = subprocess.run(
         list(map(str, command)),
         env=os.environ | {"NLP_HELPERS_HEADLESS": "1"},
@@ -513,10 +512,10 @@ def test_the_command_reads_the_file_that_stands_here(root, monkeypatch):
         (folder / "my.yaml").write_text(f"seed: {seed}\n")
     monkeypatch.chdir(root / "mine")
     with pytest.raises(UserError, match=r"^my.yaml: "):
-        command_line.main.callback(Path("my.yaml"), None)
+        cli.train.callback(Path("my.yaml"), None)
     monkeypatch.chdir(root.parent)
     with pytest.raises(UserError, match=rf"^{root / 'my.yaml'}: "):
-        command_line.main.callback(Path("my.yaml"), None)
+        cli.train.callback(Path("my.yaml"), None)
 
 
 def test_seeds_count_upwards(settings):
