@@ -24,7 +24,7 @@ from transformers import AutoModelForMaskedLM
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import run_command
 from nlp_helpers.language_models.masked_lm import use_mask_token
-from nlp_helpers.language_models.predictions import top_k_table
+from nlp_helpers.language_models.next_token import top_k_table
 from nlp_helpers.models import loading
 from tools.mlm_head import figures
 

@@ -15,8 +15,8 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 from nlp_helpers import session
 from nlp_helpers.classification import packing
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data.labels import LABEL2ID
 from nlp_helpers.data.shards import TokenSet
-from nlp_helpers.data.sources import LABEL2ID
 from nlp_helpers.models import loading
 
 # The bounds that VADER's authors recommend for its compound score.

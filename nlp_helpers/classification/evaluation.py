@@ -13,7 +13,7 @@ from sklearn.metrics import (
 )
 
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.data.sources import ID2LABEL, LABEL2ID
+from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
 
 RESAMPLES = 10_000  # of the bootstrap
 SEED = 0  # of its draws

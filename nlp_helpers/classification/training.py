@@ -32,8 +32,8 @@ from nlp_helpers.classification import (
 )
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
 from nlp_helpers.data.shards import TokenSet, read_shards
-from nlp_helpers.data.sources import ID2LABEL, LABEL2ID
 from nlp_helpers.models import loading
 
 NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")

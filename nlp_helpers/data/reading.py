@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from nlp_helpers.core import files
 from nlp_helpers.core.engine import processors, run
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data.labels import LABEL2ID
 from nlp_helpers.data.records import (
     IDENTIFIERS,
     LONGEST_RECORD,
@@ -40,7 +41,6 @@ from nlp_helpers.data.records import (
     parse,
     records,
 )
-from nlp_helpers.data.sources import LABEL2ID
 
 SCHEMA = pa.schema(
     [

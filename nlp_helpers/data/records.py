@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.data.sources import LABEL2ID
+from nlp_helpers.data.labels import label_of
 
 # Every field has one name in the 2014 and 2018 releases and one in 2023's.
 # There, `asin` is one colour or size of a product, and `parent_asin` is what
@@ -249,13 +249,6 @@ def _as_name(value: Any) -> str | None:
     if not isinstance(value, str) or not value.strip():
         return None
     return value.encode("utf-8", "replace").decode("utf-8")
-
-
-def label_of(overall: float) -> int:
-    """Turn stars into a label: 4 and more 1, less than 3 2, else 0."""
-    if overall >= 4:
-        return LABEL2ID["positive"]
-    return LABEL2ID["negative"] if overall < 3 else LABEL2ID["neutral"]
 
 
 def _as_object(content: bytes) -> tuple[dict[str, Any] | None, str]:

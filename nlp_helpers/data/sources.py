@@ -1,4 +1,4 @@
-"""Amazon reviews: what their labels are, and where their files come from.
+"""Amazon reviews: where their files come from.
 
 `reviews.yaml` lists the sources; a folder of your own files is one too. The
 packaged source is written out in the form of the 2014 Amazon data: `asin`,
@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from nlp_helpers.core import files, paths, yaml_files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import downloads
+from nlp_helpers.data.labels import stars_from_valence
 
-ID2LABEL = {0: "neutral", 1: "positive", 2: "negative"}
-LABEL2ID = {label: index for index, label in ID2LABEL.items()}
 CATALOGUE = Path(__file__).with_name("reviews.yaml")
 
 
@@ -77,14 +76,6 @@ def fetch(source: str, categories: list[str]) -> dict[str, list[Path]]:
         ]
         for name in chosen
     }
-
-
-def stars_from_valence(valence: float) -> float:
-    """Turn a mean human rating in [-4, 4] into 1 to 5 stars.
-
-    Zero is the middle, three stars; each point is a star up or down.
-    """
-    return float(min(5, max(1, round(3 + valence))))
 
 
 def _export_snippets(source: str, entry: ReviewSource) -> Path:

@@ -12,7 +12,7 @@ from transformers import BertForSequenceClassification, pipeline
 
 from nlp_helpers.classification import checkpoints, packing, predicting
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.data.sources import ID2LABEL, LABEL2ID
+from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
 from nlp_helpers.models import loading
 
 TEXTS = ["a good camera", "it broke", "it broke, sadly, after a week " * 40]

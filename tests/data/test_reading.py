@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.data import reading, sources
+from nlp_helpers.data import reading
+from nlp_helpers.data.labels import ID2LABEL, label_of
 from nlp_helpers.data.records import (
     LONG_AND_DAMAGED,
     TRUNCATED,
-    label_of,
     parse,
     show_first,
 )
@@ -182,10 +182,10 @@ def test_what_follows_an_array_is_read_too(tmp_path, joint, form, damage):
 def test_labels_follow_the_article(tmp_path):
     stars = [0.0, 1.0, 2.0, 2.9, 3.0, 3.9, 4.0, 5.0]
     _, rows = read(tmp_path, lines(review("text", s) for s in stars))
-    names = [sources.ID2LABEL[row["label"]] for row in rows]
+    names = [ID2LABEL[row["label"]] for row in rows]
     assert names == ["negative"] * 4 + ["neutral"] * 2 + ["positive"] * 2
     assert [label_of(s) for s in stars] == [r["label"] for r in rows]
-    assert sources.ID2LABEL == {0: "neutral", 1: "positive", 2: "negative"}
+    assert ID2LABEL == {0: "neutral", 1: "positive", 2: "negative"}
 
 
 def test_a_survey_counts_what_reading_keeps(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import downloads, reading, sources
+from nlp_helpers.data.labels import stars_from_valence
 
 
 @pytest.mark.parametrize(
@@ -11,7 +12,7 @@ from nlp_helpers.data import downloads, reading, sources
     [(-4, 1), (-1.6, 1), (-1.4, 2), (-0.4, 3), (0.4, 3), (0.6, 4), (4, 5)],
 )
 def test_stars_follow_the_mean_rating(valence, stars):
-    assert sources.stars_from_valence(valence) == stars
+    assert stars_from_valence(valence) == stars
 
 
 def test_the_packaged_reviews_have_the_articles_form(tmp_path):

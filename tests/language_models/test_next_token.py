@@ -13,7 +13,7 @@ from transformers import (
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.language_models import next_token
-from nlp_helpers.language_models.predictions import top_k_table
+from nlp_helpers.language_models.next_token import top_k_table
 from nlp_helpers.models import loading
 
 
