@@ -5,13 +5,12 @@ import platform
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 import transformers
 from huggingface_hub.utils import disable_progress_bars
-from torch.nn.functional import scaled_dot_product_attention
 from tqdm.auto import tqdm
 
 from nlp_helpers.core import engine
@@ -121,33 +120,6 @@ def autocast(device: torch.device) -> torch.autocast:
     """Compute matrix products in bfloat16 where `precision` says so."""
     enabled = precision(device) == torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-def attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    **options: Any,
-) -> torch.Tensor:
-    """Call torch's scaled_dot_product_attention in float32.
-
-    On processors, the way back through torch's kernel takes more than twice
-    as long in bfloat16 as in float32.
-
-    Args:
-        query: (..., queries, width of a head), as its dtype may be.
-        key: (..., keys, width of a head).
-        value: the shape of `key`.
-        options: torch's own, such as `attn_mask` and `scale`.
-
-    Returns:
-        The shape and the dtype of `query`.
-    """
-    with torch.autocast(query.device.type, enabled=False):
-        attended = scaled_dot_product_attention(
-            query.float(), key.float(), value.float(), **options
-        )
-    return attended.to(query.dtype)
 
 
 def progress(

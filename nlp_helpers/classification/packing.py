@@ -15,10 +15,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, BertForSequenceClassification
 
 from nlp_helpers import session
+from nlp_helpers.classification.attention import (
+    attention_function,
+    first_tokens,
+)
 
 NAME = "unpadded"  # among transformers' attention implementations
 MOST_TOKENS = 4096  # of one forward pass; bounds the memory
@@ -41,79 +44,6 @@ def join(sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         "position_ids": torch.from_numpy(np.arange(len(ids)) - starts)[None],
         "offsets": torch.from_numpy(offsets),
     }
-
-
-def attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    query_offsets: torch.Tensor,
-    key_offsets: torch.Tensor,
-) -> torch.Tensor:
-    """Let the queries of each text attend to the keys of the same text.
-
-    Args:
-        query: (number of queries, heads, width of a head).
-        key: (number of keys, heads, width of a head).
-        value: the shape of `key`.
-        query_offsets: where the queries of each text begin; (B + 1,).
-        key_offsets: the same for keys and values.
-
-    Returns:
-        The shape of `query`.
-    """
-    if query.is_cuda and query.dtype == torch.bfloat16:
-        lengths = (query_offsets.diff().max(), key_offsets.diff().max())
-        return varlen_attn(
-            query,
-            key,
-            value,
-            query_offsets.int(),
-            key_offsets.int(),
-            *(int(length) for length in lengths),
-        )
-    # One call for each text. `split`, not slices: the gradient of a slice
-    # is as large as the whole row.
-    pieces = zip(
-        query.transpose(0, 1).split(query_offsets.diff().tolist(), dim=1),
-        key.transpose(0, 1).split(key_offsets.diff().tolist(), dim=1),
-        value.transpose(0, 1).split(key_offsets.diff().tolist(), dim=1),
-        strict=True,
-    )
-    found = [
-        session.attend(*(tensor[None] for tensor in piece)) for piece in pieces
-    ]
-    return torch.cat(found, dim=2)[0].transpose(0, 1)
-
-
-def attention_function(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: None,
-    *,
-    offsets: torch.Tensor,
-    dropout: float = 0.0,
-    **others: object,
-) -> tuple[torch.Tensor, None]:
-    """Do what transformers asks of an attention implementation.
-
-    `query`, `key`, `value`: (1, heads, T, width of a head).
-
-    Returns:
-        (1, T, heads, width of a head), and no attention weights.
-
-    Raises:
-        ValueError: attention dropout is asked for.
-    """
-    if dropout:
-        raise ValueError(
-            "unpadded attention has no dropout; load the model with"
-            " attention_probs_dropout_prob=0.0"
-        )
-    query, key, value = (t[0].transpose(0, 1) for t in (query, key, value))
-    return attend(query, key, value, offsets, offsets)[None], None
 
 
 class UnpaddedClassifier(torch.nn.Module):
@@ -143,33 +73,6 @@ class UnpaddedClassifier(torch.nn.Module):
         first = first_tokens(last, hidden[0], offsets)
         pooled = self.model.bert.pooler(first[:, None])
         return self.model.classifier(self.model.dropout(pooled))
-
-
-def first_tokens(
-    layer: torch.nn.Module, hidden: torch.Tensor, offsets: torch.Tensor
-) -> torch.Tensor:
-    """Compute a BERT layer for the first token of each text.
-
-    Args:
-        layer: a BertLayer.
-        hidden: (T, H).
-        offsets: see `join`.
-
-    Returns:
-        (B, H).
-    """
-    attention = layer.attention.self
-    shape = (-1, attention.num_attention_heads, attention.attention_head_size)
-    first = hidden[offsets[:-1]]
-    context = attend(
-        attention.query(first).view(shape),
-        attention.key(hidden).view(shape),
-        attention.value(hidden).view(shape),
-        torch.arange(len(offsets), device=offsets.device),
-        offsets,
-    )
-    attended = layer.attention.output(context.flatten(1), first)
-    return layer.feed_forward_chunk(attended)
 
 
 def passes(

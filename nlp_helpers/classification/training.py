@@ -25,6 +25,7 @@ from transformers import (
 
 from nlp_helpers import session
 from nlp_helpers.classification import (
+    attention,
     batches,
     checkpoints,
     evaluation,
@@ -557,7 +558,8 @@ def fingerprint(
             ),
         )
     )
-    sources = map(Path, (__file__, batches.__file__, packing.__file__))
+    modules = (attention, batches, packing)
+    sources = [Path(__file__), *(Path(m.__file__) for m in modules)]
     return asdict(settings) | checkpoints.fingerprint(
         model, texts, sources, device
     )

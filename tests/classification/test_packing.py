@@ -5,7 +5,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BertConfig, BertForSequenceClassification
 
-from nlp_helpers.classification import packing
+from nlp_helpers.classification import attention, packing
 
 LENGTHS = (5, 1, 90, 300, 17, 2)
 
@@ -112,7 +112,7 @@ def test_attention_is_computed_in_float32():
         *(t.float().transpose(0, 1)[None] for t in (query, key, value))
     )
     with torch.autocast("cpu", torch.bfloat16):
-        found = packing.attend(query, key, value, offsets, offsets)
+        found = attention.attend(query, key, value, offsets, offsets)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, wanted[0].transpose(0, 1).bfloat16())
 
@@ -126,9 +126,9 @@ def test_on_cuda_texts_attend_as_on_the_processor():
     key, value = torch.randn(2, int(keys[-1]), 4, 64).bfloat16()
     for offsets in (keys, firsts):
         query = torch.randn(int(offsets[-1]), 4, 64).bfloat16()
-        wanted = packing.attend(query, key, value, offsets, keys)
+        wanted = attention.attend(query, key, value, offsets, keys)
         tensors = (query, key, value, offsets, keys)
-        found = packing.attend(*(tensor.cuda() for tensor in tensors))
+        found = attention.attend(*(tensor.cuda() for tensor in tensors))
         torch.testing.assert_close(found.cpu(), wanted, atol=0.02, rtol=0.02)
 
 

@@ -377,7 +377,7 @@ def test_attention_is_computed_in_float32():
         query.float(), key.float(), value.float(), scale=0.25
     )
     with torch.autocast("cpu", torch.bfloat16):
-        found, _ = training.attend(
+        found, _ = training.attention_function(
             torch.nn.Module(), query, key, value, None, 0.25
         )
     assert found.dtype == torch.bfloat16

@@ -36,14 +36,14 @@ from transformers import (
 from transformers.masking_utils import sdpa_mask
 
 from nlp_helpers import session
-from nlp_helpers.classification import checkpoints
+from nlp_helpers.classification import attention, checkpoints
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import loading
 from tools.mlm_head import examples, figures, texts
 
 BASE_MODEL = "minilm-l6"
-ATTENTION = "sdpa_float32"  # the name transformers knows `attend` by
+ATTENTION = "sdpa_float32"  # the name transformers knows it by
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in tensors.items()}
 
 
-def attend(
+def attention_function(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -201,13 +201,13 @@ def attend(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend in float32; return (R, T, heads, size of a head), no weights."""
-    attended = session.attend(
+    attended = attention.attend_in_float32(
         query, key, value, attn_mask=attention_mask, scale=scaling
     )
     return attended.transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(ATTENTION, attend)
+AttentionInterface.register(ATTENTION, attention_function)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
@@ -391,7 +391,7 @@ def fingerprint(
         + example.input_ids.tobytes()
         for example in corpus
     )
-    sources = map(Path, (__file__, examples.__file__))
+    sources = map(Path, (__file__, attention.__file__, examples.__file__))
     return asdict(settings) | checkpoints.fingerprint(
         model, content, sources, device
     )
