@@ -2,8 +2,8 @@
 
 Three places hold the same names: the `parameters` cell of a notebook (the
 offline values), `params/<profile>/<notebook>.yaml`, and the schema here, which
-checks both. YAML 1.1 reads `NO` as false, for example; strict types turn such
-slips into an error before any kernel starts.
+checks both. papermill by itself reads YAML 1.1, in which `1e-5` is a text and
+`NO` is false; strict types turn such slips into an error.
 """
 
 import difflib
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -22,6 +21,7 @@ from pydantic import (
 )
 
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.yaml_files import read_yaml
 
 TYPES = {
     "string": "text",
@@ -47,52 +47,6 @@ Count = Annotated[int, Field(ge=1)]
 TopK = Annotated[int, Field(ge=1, le=1000)]  # every vocabulary has more
 Share = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads numbers as people write them.
-
-    `1e-5` is one, which YAML 1.1 takes for a text; `0123` and `1:30` are
-    none, which it takes for 83 and 90.
-    """
-
-    yaml_implicit_resolvers = {
-        first: [
-            (tag, form)
-            for tag, form in known
-            if not tag.endswith((":int", ":float"))
-        ]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Refuse a name that stands there twice; YAML takes the last."""
-        node = super().compose_mapping_node(anchor)
-        names: list[Any] = []
-        for key, _ in node.value:
-            if key.value in names:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value} appears twice",
-                    problem_mark=key.start_mark,
-                )
-            names.append(key.value)
-        return node
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int",
-    re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"),
-    list("-+0123456789"),
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""^[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*|(?=[eE]))|\.[0-9]+)
-            (?:[eE][-+]?[0-9]+)?$""",
-        re.VERBOSE,
-    ),
-    list("-+.0123456789"),
-)
 
 
 class Common(BaseModel):
@@ -262,20 +216,6 @@ def _type_in_words(entry: Mapping[str, Any]) -> str:
         f"{sign} {bound:g}" for sign, bound in known if bound is not None
     ]
     return ", ".join([words, *bounds])
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file in which `1e-5` is a number.
-
-    Raises:
-        UserError: it is not YAML, or not UTF-8.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        return yaml.load(text, _Loader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:  # 2018-13-45 is no date
-        place = " ".join(str(error).split())
-        raise UserError(f"{path} is not YAML: {place}") from error
 
 
 def read_file(notebook: str, path: Path) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def changed(project, tmp_path, values):
         ({"learning_rate": -1.0}, "learning_rate is -1.0: .*greater than 0"),
         (
             {"weight_decay": float("inf")},
-            "weight_decay is '.inf': .*valid number",
+            "weight_decay is inf: .*finite number",
         ),
         ({False: 3}, "False is not a parameter name"),
         ({"num_epochs": "3"}, "num_epochs is '3': .*valid integer"),
@@ -188,11 +188,15 @@ def test_a_notebook_can_be_run_again_in_the_same_kernel(project, name):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seed: 2018", "seed: 02018", "seed is '02018': input should be a"),
+        ("seed: 2018", "seed: 02018", ""),
         ("seed: 2018", "seed: 1:30", "seed is '1:30': input should be a"),
-        ("seed: 2018", "seed: 2018\nseed: 7", "is not YAML: seed appears tw"),
+        (
+            "seed: 2018",
+            "seed: 2018\nseed: 7",
+            "is not YAML: seed appears tw",
+        ),
         ("top_p: 0.9", "top_p: 0:0.9", "top_p is '0:0.9': input should"),
-        ("top_p: 0.9", "top_p: 012e-3", "top_p is '012e-3': input should"),
+        ("prompt: what is name of the Indian", "prompt: NO", ""),
         ("top_p: 0.9", "top_p: .9", ""),
         ("top_p: 0.9", "top_p: 9e-1", ""),
         ("top_p: 0.9", "top_p: 1.", ""),
@@ -207,7 +211,7 @@ def test_a_number_is_what_it_looks_like(project, tmp_path, old, new, message):
     if not message:
         given = parameters.read_file("01_next_token", path)
         name, _, value = new.partition(": ")
-        assert given[name] == float(value)
+        assert given[name] == (value if value == "NO" else float(value))
         return
     with pytest.raises(UserError) as found:
         parameters.read_file("01_next_token", path)

@@ -1,18 +1,39 @@
-"""The YAML files of this package that list things: one entry a name."""
+"""YAML files, and those of this package that list things: one entry a name."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import YAMLError
 
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.parameters import read_yaml
-
-Entry = TypeVar("Entry", bound=BaseModel)
 
 
-def read(path: Path, entry_class: type[Entry]) -> dict[str, Entry]:
+def read_yaml(path: Path) -> Any:
+    """Read a YAML 1.2 file: `1e-5` is a number, `NO` a text.
+
+    Raises:
+        UserError: it is not YAML or not UTF-8, or a name stands there twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return YAML(typ="safe", pure=True).load(text)
+    except DuplicateKeyError as error:
+        name = error.problem.split('"')[1]  # the message goes on to a link
+        cause = f"{name} appears twice, line {error.problem_mark.line + 1}"
+    except (YAMLError, ValueError) as error:  # 2018-13-45 is no date
+        cause = str(error)
+    raise UserError(f"{path} is not YAML: {' '.join(cause.split())}")
+
+
+def read_registry(path: Path, entry_type: Any) -> dict[str, Any]:
     """Read a file of the form `name: {field: value, ...}`, in its order.
+
+    Args:
+        path: the file.
+        entry_type: a pydantic model, or a union of several.
 
     Raises:
         UserError: it is not YAML, or an entry does not fit.
@@ -22,22 +43,23 @@ def read(path: Path, entry_class: type[Entry]) -> dict[str, Entry]:
         isinstance(name, str) for name in entries
     ):
         raise UserError(f"{path} must hold names, each with its fields")
+    adapter = TypeAdapter(entry_type)
     return {
-        name: _read_entry(path, name, entry, entry_class)
+        name: _read_entry(path, name, entry, adapter)
         for name, entry in entries.items()
     }
 
 
 def _read_entry(
-    path: Path, name: str, entry: object, entry_class: type[Entry]
-) -> Entry:
+    path: Path, name: str, entry: object, adapter: TypeAdapter[Any]
+) -> Any:
     """Check one entry.
 
     Raises:
         UserError: names the first field that does not fit.
     """
     try:
-        return entry_class.model_validate(entry)
+        return adapter.validate_python(entry)
     except ValidationError as error:
         first = error.errors()[0]
         place = ": ".join(str(part) for part in (name, *first["loc"]))

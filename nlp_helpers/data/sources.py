@@ -37,7 +37,7 @@ class ReviewSource(BaseModel):
 
 def registry() -> dict[str, ReviewSource]:
     """Read reviews.yaml."""
-    return yaml_files.read(CATALOGUE, ReviewSource)
+    return yaml_files.read_registry(CATALOGUE, ReviewSource)
 
 
 def fetch(source: str, categories: list[str]) -> dict[str, list[Path]]:

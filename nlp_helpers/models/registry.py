@@ -44,7 +44,7 @@ class ModelEntry(BaseModel):
 
 def registry() -> dict[str, ModelEntry]:
     """Read models.yaml."""
-    return yaml_files.read(CATALOGUE, ModelEntry)
+    return yaml_files.read_registry(CATALOGUE, ModelEntry)
 
 
 def origin(name: str) -> str:

@@ -53,7 +53,7 @@ class Stage(BaseModel):
 
 def read() -> dict[str, Stage]:
     """Read stages.yaml, in the notebooks' order."""
-    return yaml_files.read(STAGES, Stage)
+    return yaml_files.read_registry(STAGES, Stage)
 
 
 def dependencies(

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nlp_helpers import parameters, plots
 from nlp_helpers.core import engine, files, paths
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.yaml_files import read_yaml
 from nlp_helpers.runner import record, stages
 from nlp_helpers.runner.tasks import Result, Task
 from nlp_helpers.runner.tasks import plan as plan_notebooks
@@ -42,7 +43,7 @@ def read(path: Path) -> Sweep:
         UserError: it is missing, not YAML, or does not fit.
     """
     try:
-        content = parameters.read_yaml(path)
+        content = read_yaml(path)
         return Sweep.model_validate(content)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 
 from nlp_helpers import parameters
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.yaml_files import read_yaml
 from nlp_helpers.runner import record, stages, tasks
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
@@ -39,7 +39,7 @@ class Difference:
 def read_tolerances() -> dict[str, Any]:
     """Read tolerances.yaml."""
     path = Path(__file__).with_name("tolerances.yaml")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return read_yaml(path)
 
 
 def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:

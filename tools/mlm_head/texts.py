@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import yaml
 from bs4 import BeautifulSoup
 
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.yaml_files import read_yaml
 from tools.mlm_head import generated
 
 SOURCES_FILE = Path(__file__).with_name("sources.yaml")
@@ -342,7 +342,7 @@ def split(documents: list[str], facts: bool) -> tuple[list[str], list[str]]:
 
 def read_sources() -> dict[str, dict]:
     """Read sources.yaml."""
-    return yaml.safe_load(SOURCES_FILE.read_text(encoding="utf-8"))
+    return read_yaml(SOURCES_FILE)
 
 
 def _json_lines(rows: Iterable[dict[str, str]]) -> str:
