@@ -1,9 +1,8 @@
-"""Download a large file: from several mirrors, resumed, checked, recorded."""
+"""Download a large file: resumed, checked, recorded."""
 
 import gzip
 import os
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import requests
@@ -17,29 +16,29 @@ TIMEOUT = 20  # seconds without an answer
 CHUNK = 1 << 16  # bytes; what a broken connection can lose
 
 
-def download(urls: Sequence[str], target: Path, rows: int = 0) -> Path:
-    """Return `target`, downloaded from the first mirror that has it.
+def download(url: str, target: Path, rows: int = 0) -> Path:
+    """Return `target`, downloaded if it is not there.
 
     What a broken connection left stays in `target`.part, and the next call
     goes on from there. The first complete download records its sha256 beside
     the file; every later one must have the same. A second process waits.
 
     Args:
-        urls: addresses of the same file.
+        url: where the file is.
         target: where it goes; a file that is there already is not fetched.
         rows: lines the gzipped file must have; 0 takes any number.
 
     Raises:
-        UserError: no mirror answers, the file is not the expected one, or the
+        UserError: nothing answers, the file is not the expected one, or the
             disk is full or cannot be written.
     """
     if target.exists():  # in a folder that only its owner can write, perhaps
-        return _download(urls, target, rows)
+        return _download(url, target, rows)
     with files.writing(target), files.lock(target):
-        return _download(urls, target, rows)
+        return _download(url, target, rows)
 
 
-def _download(urls: Sequence[str], target: Path, rows: int) -> Path:
+def _download(url: str, target: Path, rows: int) -> Path:
     """Do what `download` says, alone."""
     record = target.with_name(f"{target.name}.sha256")
     if target.exists():
@@ -50,26 +49,24 @@ def _download(urls: Sequence[str], target: Path, rows: int) -> Path:
             )
         return target
     partial = target.with_name(f"{target.name}.part")
-    failures = []
-    for url in urls:
-        try:
-            complete = _fetch(url, partial)
-        except requests.RequestException as error:
-            failures.append(f"{url} ({_cause(error)})")
-            continue
-        if problem := _check(complete, record, rows):
+    try:
+        complete = _fetch(url, partial)
+        problem = _check(complete, record, rows)
+    except requests.RequestException as error:
+        problem = f"({_cause(error)})"
+    else:
+        if problem:
             complete.unlink()
-            failures.append(f"{url} {problem}")
-            continue
-        complete.replace(target)
-        partial.unlink(missing_ok=True)
-        _whole(partial).unlink(missing_ok=True)
-        return target
-    raise UserError(
-        f"{target.name} cannot be downloaded: {'; '.join(failures)}; try again"
-        " later (the part that arrived is kept), or use the offline profile,"
-        " which needs no network"
-    )
+    if problem:
+        raise UserError(
+            f"{url} {problem}, so {target.name} cannot be downloaded; try"
+            " again later (the part that arrived is kept), or use the offline"
+            " profile, which needs no network"
+        )
+    complete.replace(target)
+    partial.unlink(missing_ok=True)
+    _whole(partial).unlink(missing_ok=True)
+    return target
 
 
 def _whole(partial: Path) -> Path:

@@ -8,36 +8,53 @@ packaged source is written out in the form of the 2014 Amazon data: `asin`,
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from nlp_helpers.core import files, paths, yaml_files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import downloads
 from nlp_helpers.data.labels import stars_from_valence
 
-CATALOGUE = Path(__file__).with_name("reviews.yaml")
+REGISTRY = Path(__file__).with_name("reviews.yaml")
 
 
-class ReviewSource(BaseModel):
-    """One entry of reviews.yaml; which fields it has depends on `source`."""
+class _Entry(BaseModel):
+    """What every entry of reviews.yaml has."""
 
     model_config = ConfigDict(extra="forbid")
 
-    source: Literal["package", "download"]
     licence: str
-    categories: dict[str, Any]
-    distribution: str | None = None
-    package: str | None = None
-    file: str | None = None
-    sha256: str | None = None
-    mirrors: list[str] = []
 
 
-def registry() -> dict[str, ReviewSource]:
+class PackagedReviews(_Entry):
+    """A file of rated sentences in an installed package."""
+
+    source: Literal["package"]
+    distribution: str
+    package: str
+    file: str
+    sha256: str
+    categories: dict[str, tuple[int, int]]  # name -> first and last number
+
+
+class DownloadedReviews(_Entry):
+    """A file for each category, at an address that names it."""
+
+    source: Literal["download"]
+    url: str
+    categories: dict[str, int]  # name -> rows, or 0
+
+
+ReviewEntry = Annotated[
+    PackagedReviews | DownloadedReviews, Field(discriminator="source")
+]
+
+
+def registry() -> dict[str, PackagedReviews | DownloadedReviews]:
     """Read reviews.yaml."""
-    return yaml_files.read_registry(CATALOGUE, ReviewSource)
+    return yaml_files.read_registry(REGISTRY, ReviewEntry)
 
 
 def fetch(source: str, categories: list[str]) -> dict[str, list[Path]]:
@@ -62,29 +79,26 @@ def fetch(source: str, categories: list[str]) -> dict[str, list[Path]]:
     entry = entries[source]
     _check_categories(source, categories, entry.categories)
     chosen = categories or list(entry.categories)
-    if entry.source == "package":
+    if isinstance(entry, PackagedReviews):
         folder = _export_snippets(source, entry)
         return {name: [folder / f"{name}.jsonl"] for name in chosen}
     folder = paths.cache_folder() / "reviews" / source
-    return {
-        name: [
-            downloads.download(
-                [mirror.format(category=name) for mirror in entry.mirrors],
-                folder / entry.mirrors[0].format(category=name).split("/")[-1],
-                rows=entry.categories[name],
-            )
-        ]
-        for name in chosen
-    }
+    found = {}
+    for name in chosen:
+        url = entry.url.format(category=name)
+        target = folder / url.rpartition("/")[2]
+        rows = entry.categories[name]
+        found[name] = [downloads.download(url, target, rows)]
+    return found
 
 
-def _export_snippets(source: str, entry: ReviewSource) -> Path:
+def _export_snippets(source: str, entry: PackagedReviews) -> Path:
     """Write the packaged rated sentences in the form of the 2014 data."""
     target = paths.cache_folder() / "reviews" / f"{source}-{entry.sha256[:12]}"
     return files.make_once(target, lambda staging: _write(staging, entry))
 
 
-def _write(folder: Path, entry: ReviewSource) -> None:
+def _write(folder: Path, entry: PackagedReviews) -> None:
     """Write one file for each category of the packaged sentences."""
     original = paths.package_folder(entry.package, entry.distribution)
     original = original / entry.file

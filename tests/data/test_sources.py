@@ -74,18 +74,17 @@ def test_unknown_names_are_errors_that_list_the_known_ones():
         sources.fetch("amazon-snippets", ["phones"])
 
 
-def test_a_category_is_asked_of_every_mirror(tmp_path, monkeypatch):
+def test_a_category_has_an_address_and_a_number_of_rows(tmp_path, monkeypatch):
     monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path))
     asked = []
 
-    def remember(urls, target, rows):
-        asked.append((urls, target.name, rows))
+    def remember(url, target, rows):
+        asked.append((url, target.name, rows))
         return target
 
     monkeypatch.setattr(downloads, "download", remember)
     sources.fetch("amazon-2014-5core", ["Automotive"])
-    [(urls, name, rows)] = asked
+    [(url, name, rows)] = asked
     assert name == "reviews_Automotive_5.json.gz" and rows == 20473
     # What comes first is trusted, so nobody must be able to change it.
-    assert urls and all(url.startswith("https://") for url in urls)
-    assert all(url.endswith(name) for url in urls)
+    assert url.startswith("https://") and url.endswith(name)
