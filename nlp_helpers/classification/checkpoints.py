@@ -6,7 +6,6 @@ precision) and state.json (all else, and the hash of the first). It is written
 under a hidden name and renamed once: it is there whole, or not at all.
 """
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_helpers import session
-from nlp_helpers.core import files, paths
+from nlp_helpers.core import files, folders, paths
 from nlp_helpers.core.errors import UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -35,7 +34,7 @@ def save_model(
     Raises:
         UserError: the disk is full, or cannot be written.
     """
-    with files.staged_folder(folder) as staging:
+    with folders.atomic_folder(folder, locked=False) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
 
@@ -67,9 +66,8 @@ def save(
             tensors[f"{name}:{moment}"] = optimizer.state[parameter][moment]
     target = folder / f"step-{step:08d}"
     with files.writing(target):
-        for half_written in folder.glob(".step-*"):
-            shutil.rmtree(half_written)  # by a process that was killed
-        with files.staged_folder(target) as staging:
+        files.HalfMade(folder / "step").remove()  # of a killed process
+        with folders.atomic_folder(target, locked=False) as staging:
             save_file(tensors, staging / "tensors.safetensors")
             content = {
                 "step": step,
@@ -139,20 +137,14 @@ def fingerprint(
     tensors = model.state_dict().values()
     sources = (*sources, Path(session.__file__))
     return {
-        "weights": _hash(tensor.cpu().numpy().tobytes() for tensor in tensors),
-        "texts": _hash(texts),
-        "code": _hash(source.read_bytes() for source in sources),
+        "weights": files.hash_parts(
+            tensor.cpu().numpy().tobytes() for tensor in tensors
+        ),
+        "texts": files.hash_parts(texts),
+        "code": files.hash_parts(source.read_bytes() for source in sources),
         "torch": torch.__version__,
         "precision": str(session.precision(device)),
     }
-
-
-def _hash(parts: Iterable[bytes]) -> str:
-    """Return the beginning of a SHA-256."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:16]
 
 
 def remove(folder: Path) -> None:
@@ -160,10 +152,9 @@ def remove(folder: Path) -> None:
 
     It is renamed first. A half-removed checkpoint would be called damaged.
     """
-    hidden = folder.with_name(f".{folder.name}")
-    shutil.rmtree(hidden, ignore_errors=True)
     if folder.is_dir():
-        shutil.rmtree(folder.rename(hidden))
+        folder.rename(files.HalfMade(folder).path())
+    files.HalfMade(folder).remove()
 
 
 def check_space(folder: Path, model: torch.nn.Module) -> None:

@@ -31,7 +31,7 @@ from nlp_helpers.classification import (
     evaluation,
     packing,
 )
-from nlp_helpers.core import files
+from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
 from nlp_helpers.data.shards import TokenSet, read_shards
@@ -264,7 +264,8 @@ def train(
     session.quieten()  # this may be a new process
     session.limit_threads()
     accelerator = make_accelerator(device)
-    with files.alone(output) if accelerator.is_main_process else nullcontext():
+    is_main = accelerator.is_main_process
+    with folders.exclusive(output) if is_main else nullcontext():
         _train(accelerator, data, output, settings, checkpoint_every)
 
 
@@ -295,7 +296,7 @@ def _train(
     if shows:
         (output / "history.json").unlink(missing_ok=True)
         for name in ("model", "best"):
-            files.remove_half_made(output / name)
+            files.HalfMade(output / name).remove()
         checkpoints.check_space(output, run.classifier)
         print(f"seed {settings.seed}: {run}")
     steps = range(len(history.losses) + 1, run.num_steps + 1)

@@ -1,174 +1,58 @@
-"""Safe writing and checking of files: whole or not at all."""
+"""Files: written whole or not at all, and hashed in one way."""
 
 import glob
 import hashlib
 import json
 import os
 import shutil
-import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from nlp_helpers.core.errors import REMEDIES, UserError, explain
 
-PATIENCE = 60  # seconds before waiting for others is worth a line
+SHORT = 16  # digits of a hash that is part of a name
 
 
-@contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder that becomes `target` when the block succeeds.
+@dataclass(frozen=True)
+class HalfMade:
+    """The hidden names beside a file or folder, under which it is made.
 
-    An older `target` is replaced. If the block raises, nothing of it stays
-    and `target` is as it was.
-
-    Raises:
-        UserError: the disk is full or cannot be written.
+    `.name-key` is the target on its way, `.name.lock` the lock of whoever
+    makes it. Nothing else knows these names.
     """
-    staging = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-    with writing(target):
-        staging.mkdir(parents=True)
-    try:
-        with writing(target):
-            yield staging
-        # safetensors lets nobody but the owner read what it writes; here the
-        # user's umask decides.
-        mode = staging.stat().st_mode & 0o777
-        for path in staging.rglob("*"):
-            if not path.is_symlink():
-                path.chmod(mode if path.is_dir() else mode & 0o666)
-        replace_folder(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
+    target: Path
 
-def lock_of(target: Path) -> FileLock:
-    """Return the lock of what is made at `target`."""
-    return FileLock(target.with_name(f".{target.name}.lock"))
+    def path(self, key: str = "") -> Path:
+        """Return where the target is made; without a key, a new place."""
+        key = key or uuid.uuid4().hex[:8]
+        return self.target.with_name(f".{self.target.name}-{key}")
 
+    @property
+    def lock_path(self) -> Path:
+        """Return the lock file of whoever makes the target."""
+        return self.target.with_name(f".{self.target.name}.lock")
 
-@contextmanager
-def lock(target: Path) -> Iterator[None]:
-    """Wait until nobody else makes `target`; say so if it takes long."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    waiting = lock_of(target)
-    try:
-        waiting.acquire(timeout=PATIENCE)
-    except Timeout:
-        print(
-            f"{target} is being made by another process; waiting for it. If"
-            f" there is none, remove {waiting.lock_file}",
-            file=sys.stderr,
-        )
-        waiting.acquire()
-    try:
-        yield
-    finally:
-        waiting.release()
+    @classmethod
+    def of(cls, hidden: Path) -> "HalfMade | None":
+        """Tell what a hidden path is half of; None if of nothing."""
+        name, _, _ = hidden.name.removeprefix(".").rpartition("-")
+        return cls(hidden.with_name(name)) if name else None
 
-
-@contextmanager
-def making(target: Path) -> Iterator[Path]:
-    """Give an empty folder as `staged_folder` does, under the lock of it.
-
-    So nobody takes it for what a killed process left; what one did leave is
-    removed.
-
-    Raises:
-        UserError: the disk is full or cannot be written.
-    """
-    with writing(target), lock(target):
-        remove_half_made(target)
-        with staged_folder(target) as staging:
-            yield staging
-
-
-def make_once(target: Path, make: Callable[[Path], None]) -> Path:
-    """Have `make` fill the folder `target`, unless it is there already.
-
-    Of several processes one makes it, and the others wait.
-
-    Raises:
-        UserError: the disk is full or cannot be written.
-    """
-    with writing(target):
-        if target.is_dir():
-            return target
-        with lock(target):
-            if not target.is_dir():
-                remove_half_made(target)
-                with staged_folder(target) as staging:
-                    make(staging)
-    return target
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep a folder for this process; a second one waits a second at most.
-
-    Raises:
-        UserError: another process has it.
-    """
-    # Not at once: `is_taken` may be looking.
-    lock = FileLock(folder / ".lock", timeout=1)
-    try:
-        with writing(folder / ".lock"):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-    except Timeout as error:
-        raise UserError(
-            f"{folder} is being written by another process; wait for it, or"
-            f" stop it; if there is none, remove {lock.lock_file}"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def is_taken(lock: FileLock) -> bool:
-    """Tell whether somebody holds a lock, on this machine or another.
-
-    A process that ends lets go of its locks, however it ends.
-    """
-    if not Path(lock.lock_file).exists():
-        return False
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except (Timeout, OSError, NotImplementedError):  # or nobody can tell
-        return True
-
-
-def remove_half_made(target: Path) -> None:
-    """Remove what killed processes left of `target`.
-
-    No other process may be making it.
-    """
-    for folder in target.parent.glob(f".{glob.escape(target.name)}-*"):
-        shutil.rmtree(folder)
-
-
-def replace_folder(staging: Path, target: Path) -> None:
-    """Rename `staging` to `target`; an older `target` is replaced.
-
-    Two processes that replace one target at a time are to hold a lock.
-    """
-    old = staging.with_name(f"{staging.name}-old")
-    if target.exists():
-        target.rename(old)
-    try:
-        staging.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    def remove(self, keep: Path | None = None) -> None:
+        """Remove what killed processes left; nobody may be making it."""
+        pattern = f".{glob.escape(self.target.name)}-*"
+        for path in self.target.parent.glob(pattern):
+            if path == keep:
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager
@@ -207,7 +91,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: the disk is full or cannot be written.
     """
-    staging = path.with_name(f".{path.name}-{os.getpid()}")
+    staging = HalfMade(path).path()
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -228,27 +112,44 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder; an older `target` is replaced, whole or not at all.
-
-    Raises:
-        UserError: the disk is full or cannot be written.
-    """
-    with making(target) as staging:
-        try:
-            shutil.copytree(source, staging, dirs_exist_ok=True)
-        except shutil.Error as error:
-            [(_, _, cause), *_] = error.args[0]  # one for each file
-            raise UserError(f"{target} cannot be written: {cause}") from error
-
-
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of a file as 64 hexadecimal digits.
+
+    Once a process for a file that does not change: weights are large.
+    """
+    stat = path.stat()
+    version = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return _sha256_of_version(path, version)
+
+
+@lru_cache(maxsize=1024)
+def _sha256_of_version(path: Path, version: tuple[int, ...]) -> str:
+    """Hash a file; another version is another entry of the cache."""
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        return hash_parts(iter(lambda: file.read(1 << 20), b""))
+
+
+def hash_parts(parts: Iterable[bytes]) -> str:
+    """Return the SHA-256 of some bytes, part after part, as 64 digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()
+
+
+def hash_text(text: str) -> str:
+    """Return the SHA-256 of a text as 64 hexadecimal digits."""
+    return hash_parts([text.encode()])
+
+
+def hash_tree(folder: Path, paths: Iterable[Path]) -> str:
+    """Hash the names below `folder` and the contents of files."""
+    return hash_text(
+        "\n".join(
+            f"{path.relative_to(folder).as_posix()} {sha256(path)}"
+            for path in sorted(paths)
+        )
+    )
 
 
 def check_sha256(path: Path, expected: str, remedy: str) -> None:

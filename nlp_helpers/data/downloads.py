@@ -8,7 +8,7 @@ from pathlib import Path
 import requests
 from tqdm.auto import tqdm
 
-from nlp_helpers.core import files
+from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.core.paths import HEADLESS_VARIABLE
 
@@ -34,7 +34,7 @@ def download(url: str, target: Path, rows: int = 0) -> Path:
     """
     if target.exists():  # in a folder that only its owner can write, perhaps
         return _download(url, target, rows)
-    with files.writing(target), files.lock(target):
+    with files.writing(target), folders.lock(target):
         return _download(url, target, rows)
 
 

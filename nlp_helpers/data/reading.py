@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nlp_helpers.core import files
+from nlp_helpers.core import files, folders
 from nlp_helpers.core.engine import processors, run
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.labels import LABEL2ID
@@ -407,7 +407,7 @@ def read(
         UserError: a file is missing, no file of reviews, or too bad.
     """
     given = [(c, path) for c, group in review_files.items() for path in group]
-    with files.making(folder) as staging:
+    with folders.atomic_folder(folder) as staging:
         tasks = [
             (path, category, staging / f"{number:05d}.parquet")
             for number, (category, path) in enumerate(given)

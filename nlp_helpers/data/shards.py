@@ -4,9 +4,7 @@ A shard is a Parquet file with the columns `input_ids` (a list of unsigned
 integers, as long as the text is) and `label`. Nothing is padded on disk.
 """
 
-import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from nlp_helpers import session
-from nlp_helpers.core import files
+from nlp_helpers.core import files, folders
 from nlp_helpers.core.engine import run
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import tokenize_worker
@@ -94,7 +92,7 @@ def write_shards(
         "max_length": max_length,
         "sha256": {path.name: files.sha256(path) for path in sources},
     }
-    with files.writing(target), files.lock(target):
+    with files.writing(target), folders.lock(target):
         done = _finished(target, description)
         return done or _make_shards(
             sources,
@@ -151,14 +149,14 @@ def _make_shards(
     for half_written in work.glob(".*"):
         half_written.unlink()  # by a worker that was killed
     files.write_json(work / "shards.json", description)
-    files.replace_folder(work, target)
+    folders.replace_folder(work, target)
     return description
 
 
 def _hash_rules(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the hash of all that decides what the tokenizer answers."""
     rules = tokenizer.backend_tokenizer.to_str()
-    return hashlib.sha256(rules.encode()).hexdigest()
+    return files.hash_text(rules)
 
 
 def _finished(
@@ -191,11 +189,10 @@ def _rows(folder: Path, splits: Iterable[str]) -> dict[str, int]:
 
 def _work_folder(target: Path, description: dict[str, Any]) -> Path:
     """Return the folder where these shards, and no others, are made."""
-    key = hashlib.sha256(json.dumps(description).encode()).hexdigest()[:12]
-    work = target.with_name(f".{target.name}-{key}")
-    for old in target.parent.glob(f".{target.name}-*"):
-        if old != work:
-            shutil.rmtree(old)  # of an input that is no more
+    key = files.hash_text(json.dumps(description))[: files.SHORT]
+    half_made = files.HalfMade(target)
+    work = half_made.path(key)
+    half_made.remove(keep=work)  # others are of an input that is no more
     work.mkdir(parents=True, exist_ok=True)
     return work
 

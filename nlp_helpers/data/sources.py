@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nlp_helpers.core import files, paths, yaml_files
+from nlp_helpers.core import files, folders, paths, yaml_files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import downloads
 from nlp_helpers.data.labels import stars_from_valence
@@ -94,8 +94,11 @@ def fetch(source: str, categories: list[str]) -> dict[str, list[Path]]:
 
 def _export_snippets(source: str, entry: PackagedReviews) -> Path:
     """Write the packaged rated sentences in the form of the 2014 data."""
-    target = paths.cache_folder() / "reviews" / f"{source}-{entry.sha256[:12]}"
-    return files.make_once(target, lambda staging: _write(staging, entry))
+    name = f"{source}-{entry.sha256[: files.SHORT]}"
+    target = paths.cache_folder() / "reviews" / name
+    return folders.cached_folder(
+        target, lambda staging: _write(staging, entry)
+    )
 
 
 def _write(folder: Path, entry: PackagedReviews) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nlp_helpers.core import files
+from nlp_helpers.core import folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import reading
 
@@ -82,7 +82,7 @@ def split(
             f"group_by is {group_by!r}; it can be {', '.join(GROUPS)}"
         )
     paths = sorted(parts.glob("*.parquet"))
-    with files.making(target) as staging:
+    with folders.atomic_folder(target) as staging:
         connection = reading.connect()
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         temporary = str(staging / "temporary").replace("'", "''")

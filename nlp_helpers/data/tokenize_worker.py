@@ -6,7 +6,6 @@ so that they start in a fraction of a second. Two back ends give the same ids:
 is trusted only after it has given the same ids on a sample.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.files import HalfMade
 
 BACKENDS = ("tokenizers", "tokie")
 LARGEST_SMALL_VOCABULARY = 1 << 16  # ids below it fit into two bytes
@@ -120,7 +120,7 @@ def tokenise_group(
         )
         table = pa.table({"input_ids": column, "label": rows["label"]})
         # Under another name until it is whole: a worker may be killed.
-        staging = target.with_name(f".{target.name}-{os.getpid()}")
+        staging = HalfMade(target).path()
         pq.write_table(table, staging, compression="lz4", use_dictionary=False)
         staging.replace(target)
     else:

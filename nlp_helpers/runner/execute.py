@@ -21,7 +21,7 @@ from nbformat.v4 import new_output
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from nlp_helpers.core import files, paths
+from nlp_helpers.core import files, folders, paths
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.runner import client, forkserver, record, secrets, watch
 from nlp_helpers.runner.stages import Stage
@@ -80,7 +80,7 @@ class Execution:
                 leave is missing or out of bounds, or a secret was printed.
             UserError: another run writes to the same place.
         """
-        with files.alone(self.folder):
+        with folders.exclusive(self.folder):
             return self._run_locked()
 
     def _run_locked(self) -> float:

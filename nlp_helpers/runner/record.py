@@ -1,23 +1,20 @@
 """run.json beside every executed notebook: what ran, and how it ended."""
 
-import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 import nlp_helpers
-from nlp_helpers.core import engine, files, paths
+from nlp_helpers.core import engine, files, folders, paths
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import registry
 from nlp_helpers.runner.stages import Stage
@@ -71,8 +68,8 @@ def read(path: Path) -> dict[str, Any] | None:
     """
     try:
         content = files.read_json(path)
-        lock = FileLock(path.with_name(".lock"))
-        if content["status"] == "running" and not files.is_taken(lock):
+        lock_path = folders.exclusive_path(path.parent)
+        if content["status"] == "running" and not folders.is_locked(lock_path):
             # Unless it ended between the two.
             content = files.read_json(path)
             if content["status"] == "running":
@@ -117,14 +114,14 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
         or registry.origin(given["model_name"]),
         "reviews": _describe_folder(given.get("review_source", "")),
         "python": platform.python_version(),
-        "packages_sha256": _hash(json.dumps(_packages())),
+        "packages_sha256": files.hash_text(json.dumps(_packages())),
         "platform": platform.platform(),
         "processors": engine.processors(),
         "gpus": uses_gpu(given) and os.environ.get(VISIBLE_GPUS, "all"),
         "float32": bool(os.environ.get(paths.FLOAT32_VARIABLE)),
         "must_leave": [stage.artifacts, stage.bounds],
     }
-    key = _hash(json.dumps(decides, sort_keys=True))
+    key = files.hash_text(json.dumps(decides, sort_keys=True))
     named = {"notebook": notebook, "profile": task.profile, "key": key}
     return named | decides
 
@@ -196,7 +193,7 @@ def _hash_code() -> str:
         for path in PACKAGE.rglob("*")
         if path.suffix in (".py", ".yaml") and path.parent.name != "runner"
     ]
-    return _hash_files(PACKAGE, sources)
+    return files.hash_tree(PACKAGE, sources)
 
 
 def _hash_handed_on(folder: Path) -> str:
@@ -207,7 +204,7 @@ def _hash_handed_on(folder: Path) -> str:
         for path in (folder / name).rglob("*")
         if path.is_file()
     ]
-    return _hash_files(folder, found)
+    return files.hash_tree(folder, found)
 
 
 def _describe_folder(name: str) -> str | None:
@@ -225,7 +222,7 @@ def _describe_folder(name: str) -> str | None:
         for p in _files_below(folder)
         if p.is_file()
     ]
-    return _hash(json.dumps(stats))
+    return files.hash_text(json.dumps(stats))
 
 
 def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -260,17 +257,3 @@ def artifacts(output: Path) -> dict[str, str]:
         path.relative_to(output.parent).as_posix(): files.sha256(path)
         for path in [output, *results]
     }
-
-
-def _hash_files(folder: Path, found: Iterable[Path]) -> str:
-    """Hash the names and contents of files."""
-    lines = [
-        f"{path.relative_to(folder).as_posix()} {files.sha256(path)}"
-        for path in sorted(found)
-    ]
-    return _hash("\n".join(lines))
-
-
-def _hash(text: str) -> str:
-    """Return the SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -3,7 +3,6 @@
 params/sweeps/ has examples, with every key explained.
 """
 
-import hashlib
 import itertools
 import os
 import re
@@ -108,7 +107,7 @@ def _folder_name(variant: str) -> str:
     # Some file systems do not tell A from a.
     if name == variant.lower() and len(name) <= LONGEST_NAME:
         return name
-    code = hashlib.sha256(variant.encode()).hexdigest()[:8]
+    code = files.hash_text(variant)[: files.SHORT]
     return f"{name[:LONGEST_NAME]}-{code}"
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nlp_helpers.classification import checkpoints
-from nlp_helpers.core import files
+from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
 
 resource = pytest.importorskip("resource")  # not on Windows
@@ -85,7 +85,7 @@ def test_a_failed_copy_of_a_folder_is_one_line(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
         with pytest.raises(UserError, match="copy cannot be written: .*File"):
-            files.copy_folder(source, tmp_path / "copy")
+            folders.copy_folder(source, tmp_path / "copy")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {p.name for p in tmp_path.iterdir()} == {"source", ".copy.lock"}
@@ -197,7 +197,7 @@ def test_too_small_a_disk_is_refused_before_the_training(
 
 def test_removed_checkpoints_are_gone(training, tmp_path):
     save(tmp_path / "checkpoints", 3, training)
-    (tmp_path / ".checkpoints" / "step-00000001").mkdir(parents=True)
+    (tmp_path / ".checkpoints-0a1b" / "step-00000001").mkdir(parents=True)
     for _ in range(2):
         checkpoints.remove(tmp_path / "checkpoints")
         assert not list(tmp_path.iterdir())

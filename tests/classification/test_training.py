@@ -25,7 +25,7 @@ from transformers import BertForSequenceClassification
 
 from nlp_helpers import cli, session
 from nlp_helpers.classification import batches, checkpoints, training
-from nlp_helpers.core import files
+from nlp_helpers.core import folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import shards
 from nlp_helpers.models import loading
@@ -351,7 +351,7 @@ def test_texts_longer_than_the_model_reads_are_refused(
 
 
 def test_two_trainings_do_not_write_to_one_folder(place, settings, whole):
-    with files.alone(whole):
+    with folders.exclusive(whole):
         with pytest.raises(UserError, match="being written by another proc"):
             training.train(place, whole, settings, "cpu")
     assert (whole / "history.json").exists()

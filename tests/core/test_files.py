@@ -6,15 +6,16 @@ import threading
 import time
 
 import pytest
+from filelock import FileLock
 
-from nlp_helpers.core import files
+from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
 
 HALF_WRITTEN = """
 import sys, time
 from pathlib import Path
-from nlp_helpers.core import files
-with files.staged_folder(Path(sys.argv[1])) as folder:
+from nlp_helpers.core import files, folders
+with folders.atomic_folder(Path(sys.argv[1])) as folder:
     (folder / "first").write_text("new")
     print("staged", flush=True)
     time.sleep(60)
@@ -24,7 +25,7 @@ with files.staged_folder(Path(sys.argv[1])) as folder:
 def test_a_staged_folder_replaces_the_old_one(tmp_path):
     target = tmp_path / "result"
     for content in ("old", "new"):
-        with files.staged_folder(target) as folder:
+        with folders.atomic_folder(target, locked=False) as folder:
             (folder / content).write_text(content)
     assert [path.name for path in target.iterdir()] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
@@ -32,9 +33,12 @@ def test_a_staged_folder_replaces_the_old_one(tmp_path):
 
 def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path):
     target = tmp_path / "result"
-    with files.staged_folder(target) as folder:
+    with folders.atomic_folder(target, locked=False) as folder:
         (folder / "old").write_text("old")
-    with pytest.raises(ZeroDivisionError), files.staged_folder(target) as new:
+    with (
+        pytest.raises(ZeroDivisionError),
+        folders.atomic_folder(target, locked=False) as new,
+    ):
         (new / "new").write_text("new")
         _ = 1 / 0
     assert [path.name for path in target.iterdir()] == ["old"]
@@ -45,17 +49,17 @@ def test_an_old_folder_that_cannot_be_removed_costs_nothing(
     tmp_path, monkeypatch
 ):
     target = tmp_path / "result"
-    with files.staged_folder(target) as folder:
+    with folders.atomic_folder(target) as folder:
         (folder / "old").write_text("old")
-    monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)
-    with files.staged_folder(target) as folder:
+    monkeypatch.setattr(folders.shutil, "rmtree", lambda *_, **__: None)
+    with folders.atomic_folder(target) as folder:
         (folder / "new").write_text("new")
     assert [path.name for path in target.iterdir()] == ["new"]
 
 
 def test_a_killed_process_leaves_the_old_folder(tmp_path, python):
     target = tmp_path / "result"
-    with files.staged_folder(target) as folder:
+    with folders.atomic_folder(target) as folder:
         (folder / "old").write_text("old")
     process = subprocess.Popen(
         [python, "-c", HALF_WRITTEN, str(target)],
@@ -72,12 +76,12 @@ def test_a_killed_process_leaves_the_old_folder(tmp_path, python):
 MADE_ONCE = """
 import sys, time
 from pathlib import Path
-from nlp_helpers.core import files
+from nlp_helpers.core import files, folders
 def make(folder):
     print("made", flush=True)
     time.sleep(float(sys.argv[2]))
     (folder / "content").write_text("whole")
-assert (files.make_once(Path(sys.argv[1]), make) / "content").is_file()
+assert (folders.cached_folder(Path(sys.argv[1]), make) / "content").is_file()
 """
 
 
@@ -112,7 +116,7 @@ def test_a_failed_rename_puts_the_old_folder_back(tmp_path):
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "old").touch()
     with pytest.raises(FileNotFoundError):
-        files.replace_folder(tmp_path / "missing", tmp_path / "target")
+        folders.replace_folder(tmp_path / "missing", tmp_path / "target")
     assert (tmp_path / "target" / "old").is_file()
 
 
@@ -121,10 +125,10 @@ import resource, signal, sys
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from nlp_helpers.core import files
+from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import run_command
 def main():
-    with files.staged_folder(Path(sys.argv[1])) as folder:
+    with folders.atomic_folder(Path(sys.argv[1]), locked=False) as folder:
         save_file({"a": torch.zeros(10**6)}, folder / "model.safetensors")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, 10**5))
@@ -149,7 +153,7 @@ def test_the_umask_says_who_may_read(tmp_path, mask, mode):
     (tmp_path / "elsewhere").touch(0o640)
     before = os.umask(mask)
     try:
-        with files.staged_folder(tmp_path / "result") as folder:
+        with folders.atomic_folder(tmp_path / "result") as folder:
             (folder / "inner").mkdir()
             secret = folder / "inner" / "weights"
             secret.write_text("like safetensors")
@@ -165,7 +169,7 @@ def test_the_umask_says_who_may_read(tmp_path, mask, mode):
 
 def test_what_a_killed_process_left_goes_when_it_is_made_again(tmp_path):
     (tmp_path / ".parts-0a1b").mkdir()
-    with files.making(tmp_path / "parts") as folder:
+    with folders.atomic_folder(tmp_path / "parts") as folder:
         (folder / "part").touch()
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == [
         "parts"
@@ -175,19 +179,19 @@ def test_what_a_killed_process_left_goes_when_it_is_made_again(tmp_path):
 def test_who_waits_long_for_another_process_says_so(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(files, "PATIENCE", 0)
+    monkeypatch.setattr(folders, "PATIENCE", 0)
     target = tmp_path / "parts"
     taken = threading.Event()
 
     def make():
-        with files.lock_of(target):
+        with FileLock(files.HalfMade(target).lock_path):
             taken.set()
             time.sleep(0.5)
 
     other = threading.Thread(target=make)
     other.start()
     taken.wait()
-    with files.lock(target):
+    with folders.lock(target):
         other.join()
     assert f"remove {tmp_path}/.parts.lock" in capsys.readouterr().err
 
@@ -196,7 +200,7 @@ def test_json_that_cannot_be_written_is_one_line(tmp_path):
     code = """
 import errno, sys
 from pathlib import Path
-from nlp_helpers.core import files
+from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import run_command
 def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")

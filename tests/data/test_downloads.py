@@ -84,7 +84,7 @@ def test_what_is_there_can_be_read_where_nothing_can_be_written(
     def refuse(_):
         raise PermissionError(13, "Permission denied", str(target))
 
-    monkeypatch.setattr(downloads.files, "lock", refuse)
+    monkeypatch.setattr(downloads.folders, "lock", refuse)
     assert downloads.download(CLOSED, target) == target
     target.unlink()
     with pytest.raises(UserError, match="Permission denied"):

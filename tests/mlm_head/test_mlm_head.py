@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from transformers import BertForMaskedLM
 
-from nlp_helpers.core import files
+from nlp_helpers.core import folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import loading
 from tools.mlm_head import examples, figures, generated, texts, training
@@ -578,7 +578,7 @@ def test_a_run_is_of_its_texts_and_can_be_lengthened_in_time(
 
 
 def test_two_runs_do_not_write_to_one_folder(corpus, tmp_path):
-    with files.alone(tmp_path / "out"):
+    with folders.exclusive(tmp_path / "out"):
         with pytest.raises(UserError, match="being written by another proc"):
             training.train(*corpus, tmp_path / "out", 1, 1, SMALL, "cpu")
     assert not (tmp_path / "out" / "weights").exists()

@@ -25,7 +25,7 @@ from runs import NAME, WRITE_METRICS, command, write_notebook
 from sklearn.linear_model import LogisticRegression
 
 from nlp_helpers import parameters
-from nlp_helpers.core import engine, files
+from nlp_helpers.core import engine, folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.runner import (
     client,
@@ -619,7 +619,7 @@ def test_nothing_is_cleaned_of_a_run_that_goes_on_somewhere(place):
     path.write_text(json.dumps(content | {"host": "elsewhere", "pid": 1}))
     half = path.parent.with_name(f".{NAME}.ipynb")
     half.write_text("{")
-    with files.alone(path.parent):  # a lock reaches other machines
+    with folders.exclusive(path.parent):  # a lock reaches other machines
         assert "running" in command("status").stdout
         command("clean")
         assert half.exists()
@@ -688,10 +688,10 @@ def test_status_and_clean_know_what_a_killed_run_left(place):
     assert not half.exists()
     assert all((work / "work").exists() for work in unfinished)
     run_once(place, force=True)
-    with files.lock(folder / "shards"):  # a notebook is at it
+    with folders.lock(folder / "shards"):  # a notebook is at it
         command("clean")
         assert unfinished[0].exists()
-    with files.making(folder / "parts") as staging:
+    with folders.atomic_folder(folder / "parts") as staging:
         command("clean")
         assert staging.exists()
     shutil.rmtree(folder / "parts")

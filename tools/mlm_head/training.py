@@ -37,7 +37,7 @@ from transformers.masking_utils import sdpa_mask
 
 from nlp_helpers import session
 from nlp_helpers.classification import attention, checkpoints
-from nlp_helpers.core import files
+from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import loading
 from tools.mlm_head import examples, figures, texts
@@ -163,7 +163,7 @@ def average(folders: Sequence[Path], output: Path) -> None:
         for name, tensor in first.items()
     }
     bias = {"bias": mean.pop("bias")}
-    with files.staged_folder(output) as staging:
+    with folders.atomic_folder(output, locked=False) as staging:
         shutil.copy(folders[0] / loading.ADAPTER_CONFIG, staging)
         save_file(mean, staging / loading.ADAPTERS, metadata={"format": "pt"})
         save_file(bias, staging / loading.OUTPUT_BIAS)
@@ -283,7 +283,7 @@ def train(
             another process trains there, or the loss is not finite.
     """
     held_out = figures.read_held_out(held_out_path)
-    with files.alone(output):
+    with folders.exclusive(output):
         _train(
             folder,
             held_out,
@@ -368,7 +368,7 @@ def _train(
                 f" top-5 {found['top5']:.3f}, loss {found['loss']:.2f}"
             )
             weights = output / "weights"
-            with files.staged_folder(weights) as staging:
+            with folders.atomic_folder(weights, locked=False) as staging:
                 save(model, staging)
                 files.write_json(staging / "figures.json", summary)
             state = {
