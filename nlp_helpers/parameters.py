@@ -36,7 +36,7 @@ BOUNDS = {
     "maximum": "<=",
     "exclusiveMaximum": "<",
 }
-HIGHEST_SEED = 10**9  # NumPy takes less than 2**32
+MAX_SEED = 10**9  # NumPy takes less than 2**32
 SECRET_NAME = re.compile(
     r"token$|secret|passw|_pwd$|api_?key|_key$|_pat$|credential", re.I
 )
@@ -56,7 +56,7 @@ class Common(BaseModel):
 
     model_name: Text = Field(description="name in models.yaml, or a folder")
     seed: int = Field(
-        ge=0, le=HIGHEST_SEED, description="seeds every random choice"
+        ge=0, le=MAX_SEED, description="seeds every random choice"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="auto takes CUDA where there is one"

@@ -19,7 +19,7 @@ from nlp_helpers.core import files
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
 CLASS_COLOURS = {"neutral": GREY, "positive": GREEN, "negative": ORANGE}
-MOST_BARS = 50  # of a histogram
+MAX_BARS = 50  # of a histogram
 
 
 def save(figure: Figure, path: Path) -> Image:
@@ -109,7 +109,7 @@ def length_histogram(
     figure, [axis] = _figure(title, height=3.0)
     first, last = min(lengths), max(lengths)
     # Whole tokens to a bar: else one bar counts one length, the next two.
-    width = -(-(last - first + 1) // MOST_BARS)
+    width = -(-(last - first + 1) // MAX_BARS)
     edges = np.arange(first, last + width + 1, width) - 0.5
     axis.hist(lengths, bins=edges, color=BLUE)
     median = float(np.median(lengths))

@@ -67,7 +67,7 @@ def test_lengths_that_are_equally_frequent_have_equal_bars(longest):
     lengths = list(range(3, longest + 1))
     [axis] = plots.length_histogram(lengths, longest, "t").axes
     heights = [bar.get_height() for bar in axis.patches]
-    assert sum(heights) == len(lengths) and len(heights) <= plots.MOST_BARS
+    assert sum(heights) == len(lengths) and len(heights) <= plots.MAX_BARS
     assert len(set(heights[:-1])) == 1  # the last bar may be a part of one
     assert 0 <= heights[-1] <= heights[0]
 

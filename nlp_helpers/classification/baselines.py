@@ -21,10 +21,10 @@ from nlp_helpers.models import loading
 
 # The bounds that VADER's authors recommend for its compound score.
 VADER_BOUND = 0.05
-LONGEST_FOR_VADER = 20_000  # characters; its time grows with their square
+MAX_VADER_LENGTH = 20_000  # characters; its time grows with their square
 # Larger forward passes are slower: the allocator gives their memory back to
 # the system each time, and gets it anew.
-MOST_TOKENS = 2048
+MAX_TOKENS = 2048
 
 
 def predict_majority(labels: np.ndarray, num_texts: int) -> np.ndarray:
@@ -41,7 +41,7 @@ def predict_vader(texts: Sequence[str]) -> np.ndarray:
     analysis of social media text", ICWSM 2014.
     """
     analyzer = SentimentIntensityAnalyzer()
-    texts = [text[:LONGEST_FOR_VADER] for text in texts]
+    texts = [text[:MAX_VADER_LENGTH] for text in texts]
     scores = np.array([analyzer.polarity_scores(t)["compound"] for t in texts])
     labels = np.full(len(scores), LABEL2ID["neutral"])
     labels[scores >= VADER_BOUND] = LABEL2ID["positive"]
@@ -108,7 +108,7 @@ def sentence_vectors(
     lengths = np.array([len(ids) for ids in tokens.input_ids])
     order = np.argsort(lengths, kind="stable")  # so that little is padded
     vectors = np.empty((len(tokens), model.config.hidden_size), np.float32)
-    for cut in packing.passes(lengths[order], MOST_TOKENS):
+    for cut in packing.passes(lengths[order], MAX_TOKENS):
         rows = order[cut]
         batch = tokenizer.pad(
             {"input_ids": [tokens.input_ids[row] for row in rows]},

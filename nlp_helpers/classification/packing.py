@@ -24,7 +24,7 @@ from nlp_helpers.classification.attention import (
 )
 
 NAME = "unpadded"  # among transformers' attention implementations
-MOST_TOKENS = 4096  # of one forward pass; bounds the memory
+MAX_TOKENS = 4096  # of one forward pass; bounds the memory
 
 
 def join(sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -76,16 +76,16 @@ class UnpaddedClassifier(torch.nn.Module):
 
 
 def passes(
-    lengths: Sequence[int], most_tokens: int = MOST_TOKENS
+    lengths: Sequence[int], max_tokens: int = MAX_TOKENS
 ) -> Iterator[slice]:
-    """Cut texts into runs of at most `most_tokens` tokens, one text or more.
+    """Cut texts into runs of at most `max_tokens` tokens, one text or more.
 
     Memory grows with the tokens of a forward pass; the runs keep it flat
     whatever the number of texts and their lengths.
     """
     start = tokens = 0
     for row, length in enumerate(lengths):
-        if tokens and tokens + length > most_tokens:
+        if tokens and tokens + length > max_tokens:
             yield slice(start, row)
             start, tokens = row, 0
         tokens += length

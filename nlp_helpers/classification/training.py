@@ -38,7 +38,7 @@ from nlp_helpers.data.shards import TokenSet, read_shards
 from nlp_helpers.models import loading
 
 NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")
-LONGEST_GRADIENT = 1.0
+MAX_GRAD_NORM = 1.0
 
 
 @dataclass(frozen=True)
@@ -428,7 +428,7 @@ class Run:
                 part = self.summed_loss(some) / weight
                 accelerator.backward(part * accelerator.num_processes)
             loss += part.detach()
-        accelerator.clip_grad_norm_(self.model.parameters(), LONGEST_GRADIENT)
+        accelerator.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()

@@ -26,7 +26,7 @@ NO_CLUSTER = (
     "engine is ray, and no Ray cluster answers{}; start one with"
     " `ray start --head`, set RAY_ADDRESS, or set engine to local"
 )
-MOST_ATTEMPTS = 5  # of the tasks that a killed worker left undone
+MAX_ATTEMPTS = 5  # of the tasks that a killed worker left undone
 
 
 def processors() -> int:
@@ -124,7 +124,7 @@ def _run_in_processes(
 ) -> Iterator[tuple[int, Result]]:
     """Run in new processes; start again what a killed one left undone."""
     undone = dict(enumerate(tasks))
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         # Forked processes would inherit locks that other threads hold.
         with ProcessPoolExecutor(
             num_workers, get_context("spawn"), _take_one_processor
@@ -176,7 +176,7 @@ def _run_on_ray(
         variables["CUDA_VISIBLE_DEVICES"] = ""
     # A task whose worker is killed is given to another.
     remote = ray.remote(
-        max_retries=MOST_ATTEMPTS - 1,
+        max_retries=MAX_ATTEMPTS - 1,
         runtime_env={"env_vars": variables},
         **wanted,
     )(function)
@@ -239,7 +239,7 @@ def _warn_of_waiting(
 def _killed_too_often(undone: int, remedy: str) -> UserError:
     """Return the error about workers that are killed again and again."""
     return UserError(
-        f"worker processes were killed {MOST_ATTEMPTS} times, the last time"
+        f"worker processes were killed {MAX_ATTEMPTS} times, the last time"
         f" with {undone} tasks left; memory may have run out: {remedy}."
         " Finished tasks are kept"
     )

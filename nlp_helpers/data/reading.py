@@ -31,7 +31,7 @@ from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.labels import LABEL2ID
 from nlp_helpers.data.records import (
     IDENTIFIERS,
-    LONGEST_RECORD,
+    MAX_RECORD_BYTES,
     NAMES,
     NOT_UTF8,
     detect_form,
@@ -55,10 +55,10 @@ SCHEMA = pa.schema(
     ]
 )
 MEMORY_LIMIT = "500MB"
-MOST_THREADS = 8  # each holds some 32 MB of JSON; more would not fit
+MAX_THREADS = 8  # each holds some 32 MB of JSON; more would not fit
 BATCH_ROWS = 20_000
 BATCH_CHARACTERS = 50_000_000
-MOST_LISTED = 100_000  # rejects of a file in rejects.jsonl; all are counted
+MAX_LISTED = 100_000  # rejects of a file in rejects.jsonl; all are counted
 SHOWN_BYTES = 500  # of a rejected record, in rejects.jsonl
 FIRST_SHOWN = 3  # rejects that an error message names
 # {t} is the text: certainly a string with something in it, not a number, a
@@ -131,7 +131,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     """Open a DuckDB in memory that stays small."""
     connection = duckdb.connect()
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-    threads = min(MOST_THREADS, processors())
+    threads = min(MAX_THREADS, processors())
     connection.execute(f"SET threads = {threads}")
     connection.execute("SET enable_progress_bar = false")
     return connection
@@ -182,7 +182,7 @@ def query(path: Path, form: str, rating_type: str = "VARCHAR") -> str:
         "format": "'array'" if form == "JSON array" else "'newline_delimited'",
         "compression": "'gzip'" if is_gzipped(path) else "'uncompressed'",
         "columns": types,
-        "maximum_object_size": LONGEST_RECORD,
+        "maximum_object_size": MAX_RECORD_BYTES,
     }
     if form != "JSON array":
         options["ignore_errors"] = "true"
@@ -354,7 +354,7 @@ def _read_carefully(
                 report.garbled_line = report.garbled_line or line
             continue
         report.dropped[remark] += 1
-        if len(report.rejects) == MOST_LISTED:
+        if len(report.rejects) == MAX_LISTED:
             continue
         shown = content if isinstance(content, bytes) else b""
         shown = shown[:SHOWN_BYTES].decode("utf-8", "replace")

@@ -33,10 +33,10 @@ NAMES = {
 }
 IDENTIFIERS = ("product", "reviewer", "review")
 PROBED_BYTES = 1 << 17  # of the file's beginning, to tell its form
-LONGEST_RECORD = 16 << 20  # bytes; nobody wrote a review of 16 MB
+MAX_RECORD_BYTES = 16 << 20  # bytes; nobody wrote a review of 16 MB
 TRUNCATED = "truncated file"
 TOO_LONG = "longer than 16 MB"
-LONGEST_LITERAL = 1 << 20  # bytes; Python takes 500 times as many to read it
+MAX_LITERAL_BYTES = 1 << 20  # bytes; Python takes 500 times as many to read it
 LONG_AND_DAMAGED = "damaged JSON, or Python literals of over 1 MB"
 # Longer than any that means a character.
 LONG_REFERENCE = re.compile(r"&#\d{20,};?")
@@ -152,10 +152,10 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
     while True:
         number += 1
         try:
-            line = stream.readline(LONGEST_RECORD)
-            too_long = len(line) == LONGEST_RECORD
-            while len(line) == LONGEST_RECORD and not line.endswith(b"\n"):
-                line = stream.readline(LONGEST_RECORD)
+            line = stream.readline(MAX_RECORD_BYTES)
+            too_long = len(line) == MAX_RECORD_BYTES
+            while len(line) == MAX_RECORD_BYTES and not line.endswith(b"\n"):
+                line = stream.readline(MAX_RECORD_BYTES)
         except (EOFError, OSError, zlib.error):
             yield number, TRUNCATED
             return
@@ -180,7 +180,7 @@ def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
         try:
             _, end = decoder.raw_decode(text, place)
         except (ValueError, RecursionError):  # also of a very long number
-            if more and len(text) - place < LONGEST_RECORD:
+            if more and len(text) - place < MAX_RECORD_BYTES:
                 text, place = text[place:], 0
                 try:
                     # `read` would lose what it has when the file breaks off.
@@ -216,7 +216,7 @@ def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
         return None, content
     found, repair = _as_object(content)
     if found is None:
-        too_long = len(content) > LONGEST_LITERAL
+        too_long = len(content) > MAX_LITERAL_BYTES
         return None, LONG_AND_DAMAGED if too_long else "damaged JSON"
     text = _first(found, "text")
     if not isinstance(text, str):
@@ -282,7 +282,7 @@ def _as_json(content: bytes) -> dict[str, Any] | None:
 def _as_literal(content: bytes) -> dict[str, Any] | None:
     """Parse a Python dictionary display; nothing is ever evaluated."""
     text = content.decode("utf-8", "replace").strip()
-    if not text.startswith("{") or len(text) > LONGEST_LITERAL:
+    if not text.startswith("{") or len(text) > MAX_LITERAL_BYTES:
         return None
     try:
         with warnings.catch_warnings():

@@ -22,7 +22,7 @@ from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import tokenize_worker
 from nlp_helpers.models import loading
 
-FEWEST_SHOWN = 10  # shards; fewer are done before anyone looks
+MIN_SHOWN = 10  # shards; fewer are done before anyone looks
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _make_shards(
     ]
     lengths = {path.stem: np.zeros(max_length + 1, int) for path in sources}
     results = run(tokenize_worker.tokenise_group, tasks, engine, num_workers)
-    if len(tasks) >= FEWEST_SHOWN:
+    if len(tasks) >= MIN_SHOWN:
         results = session.progress(results, len(tasks), "shards")
     for number, found in results:
         lengths[tasks[number][0].stem] += found

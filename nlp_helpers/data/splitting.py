@@ -20,7 +20,7 @@ SPLITS = ("train", "validation")
 ROWS_PER_GROUP = 4096  # of a Parquet file; one group becomes one token shard
 MEMORY_LIMIT = "250MB"  # of DuckDB; what needs more goes to disk
 FEW_GROUPS = 20_000
-MOST_ATTEMPTS = 30
+MAX_ATTEMPTS = 30
 # What must stay on one side of the split. Reviews of the published files have
 # no name of their own: a reviewer reviews a product once. A row that does not
 # name its product or reviewer stays at least with its review.
@@ -226,7 +226,7 @@ def _choose_groups(
     draws are tried, and the one that comes closest is taken.
     """
     [(num_groups,)] = connection.sql("SELECT count(*) FROM groups").fetchall()
-    attempts = MOST_ATTEMPTS if num_groups <= FEW_GROUPS else 1
+    attempts = MAX_ATTEMPTS if num_groups <= FEW_GROUPS else 1
     generator = np.random.default_rng(seed)
     best, smallest = "", np.inf
     for attempt in range(attempts):

@@ -20,7 +20,7 @@ from nlp_helpers.core.errors import UserError
 from nlp_helpers.core.files import HalfMade
 
 BACKENDS = ("tokenizers", "tokie")
-LARGEST_SMALL_VOCABULARY = 1 << 16  # ids below it fit into two bytes
+MAX_SMALL_VOCABULARY = 1 << 16  # ids below it fit into two bytes
 PROVED_TEXTS = 1000
 
 Ragged = tuple[np.ndarray, np.ndarray]  # all ids in a row; length of each text
@@ -113,7 +113,7 @@ def tokenise_group(
             group, columns=["text", "label"]
         )
         ids, lengths = encode(rows["text"].to_pylist())
-        small = vocab_size <= LARGEST_SMALL_VOCABULARY
+        small = vocab_size <= MAX_SMALL_VOCABULARY
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         column = pa.ListArray.from_arrays(
             offsets, ids.astype(np.uint16 if small else np.uint32)

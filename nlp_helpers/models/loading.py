@@ -40,7 +40,7 @@ SENTENCEPIECE_FILES = (
     "tokenizer.model",
 )
 HUB_TIMEOUT = 10  # seconds
-LONGEST_CAUSE = 120  # characters of a library's own message
+MAX_CAUSE_LENGTH = 120  # characters of a library's own message
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTERS = "adapter_model.safetensors"
 OUTPUT_BIAS = "output_bias.safetensors"
@@ -244,7 +244,7 @@ def _open_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:
                 folder, **SAFE
             )
     except ImportError as error:
-        cause = " ".join(str(error).split())[:LONGEST_CAUSE]
+        cause = " ".join(str(error).split())[:MAX_CAUSE_LENGTH]
         raise UserError(
             f"the tokenizer in {folder} needs another package: {cause}"
         ) from error
@@ -268,7 +268,7 @@ def _opening(folder: Path, *others: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (*UNREADABLE, *others) as error:
-        cause = " ".join(str(error).split())[:LONGEST_CAUSE]
+        cause = " ".join(str(error).split())[:MAX_CAUSE_LENGTH]
         remedy = "copy or download the model folder again, with safetensors"
         if "trust_remote_code" in str(error):
             cause = "it needs code of its own, which is never run"
@@ -312,7 +312,7 @@ def _fetch_hub(name: str, entry: HubModel) -> Path:
         # RuntimeError is what hf_xet, the downloader, raises; ImportError
         # comes of a proxy that needs another package. A full disk ends here
         # too, so the cause is part of the message.
-        cause = " ".join(str(error).split())[:LONGEST_CAUSE]
+        cause = " ".join(str(error).split())[:MAX_CAUSE_LENGTH]
         reason = f"{type(error).__name__}: {cause}"
     try:
         folder = snapshot_download(

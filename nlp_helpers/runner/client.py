@@ -23,7 +23,7 @@ from traitlets import Instance, Type
 from nlp_helpers.runner.watch import Watch
 
 ENGINE = "watched"
-LONGEST_STREAM = 1_000_000  # characters that a cell may print
+MAX_STREAM_LENGTH = 1_000_000  # characters that a cell may print
 OUTPUT_TIMEOUT = 60  # seconds for what a cell printed to arrive after its end
 CUT = "\n[cut: this cell printed more than 1,000,000 characters]\n"
 # Asked of the kernel when its last cell has ended.
@@ -137,7 +137,7 @@ class WatchedClient(PapermillNotebookClient):
     ) -> NotebookNode | None:
         """Take an output, printed text up to a length."""
         if msg["msg_type"] == "stream":
-            room = LONGEST_STREAM - self.printed
+            room = MAX_STREAM_LENGTH - self.printed
             if room < 0:  # what was too much has been cut
                 return None
             text = msg["content"]["text"]

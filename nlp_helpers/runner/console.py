@@ -19,7 +19,7 @@ from nlp_helpers.runner.tasks import Result
 from nlp_helpers.runner.verify import CLOSE, DIFFERENT, SAME, Difference
 
 SHOWN_METRICS = 3
-LONGEST_METRIC = 20  # characters; a longer text would swamp the table
+MAX_METRIC_LENGTH = 20  # characters; a longer text would swamp the table
 COLOURS = {SAME: "green", CLOSE: "yellow", DIFFERENT: "red"}
 
 
@@ -91,7 +91,7 @@ def summary(results: Iterable[Result]) -> Table:
             if isinstance(value, float)
             else f"{name} {value}"
             for name, value in result.metrics.items()
-            if len(str(value)) <= LONGEST_METRIC
+            if len(str(value)) <= MAX_METRIC_LENGTH
         ]
         variant, _, name = result.notebook.rpartition(": ")
         table.add_row(

@@ -29,7 +29,7 @@ from nlp_helpers.runner.stages import Stage
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")  # of an object's repr
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WIDGET = "application/vnd.jupyter.widget-view+json"
-LONGEST_SOCKET = 100  # bytes of a path; systems take 104 or more
+MAX_SOCKET_BYTES = 100  # bytes of a path; systems take 104 or more
 
 
 class NotebookFailed(UserError):
@@ -194,7 +194,7 @@ def _kernel_settings(folder: str) -> Config:
     No other user can open them. Windows has none, and paths may be too long
     for them; there they talk over the loopback interface.
     """
-    too_long = len(os.fsencode(f"{folder}/socket-1")) > LONGEST_SOCKET
+    too_long = len(os.fsencode(f"{folder}/socket-1")) > MAX_SOCKET_BYTES
     if sys.platform == "win32" or too_long:
         return Config()
     manager = {"transport": "ipc", "ip": f"{folder}/socket"}

@@ -20,7 +20,7 @@ from typing import Any
 
 NAME = "preloaded-provisioner"
 MAIN_MODULE = threading.Lock()
-LONGEST_TMPDIR = 70  # bytes; the path of a socket has 107 at most
+MAX_TMPDIR_BYTES = 70  # bytes; the path of a socket has 107 at most
 # What the notebooks import. A module that starts threads when it is imported
 # must not be here: a thread is not copied.
 MODULES = [
@@ -60,7 +60,7 @@ def available() -> bool:
     return (
         sys.platform == "linux"
         and sys.version_info >= (3, 10, 9)
-        and len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TMPDIR
+        and len(os.fsencode(tempfile.gettempdir())) <= MAX_TMPDIR_BYTES
     )
 
 

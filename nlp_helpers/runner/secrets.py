@@ -10,7 +10,7 @@ from typing import Any
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.parameters import SECRET_NAME
 
-SHORTEST = 8  # characters; a shorter value would be found everywhere
+MIN_LENGTH = 8  # characters; a shorter value would be found everywhere
 # The forms of widely used keys, each with the name of who gives them out.
 FORMS = {
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
@@ -38,7 +38,7 @@ def find(text: str) -> Iterable[tuple[str, str]]:
     everything of the form of a known key.
     """
     for name, value in os.environ.items():
-        if SECRET_NAME.search(name) and len(value) >= SHORTEST:
+        if SECRET_NAME.search(name) and len(value) >= MIN_LENGTH:
             # As it is, and as HTML, JSON and Python write it.
             forms = {
                 value,

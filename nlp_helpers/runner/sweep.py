@@ -21,7 +21,7 @@ from nlp_helpers.runner import record, stages
 from nlp_helpers.runner.tasks import Result, Task
 from nlp_helpers.runner.tasks import plan as plan_notebooks
 
-LONGEST_NAME = 80  # characters of a combination's folder
+MAX_NAME_LENGTH = 80  # characters of a combination's folder
 
 
 class Sweep(BaseModel):
@@ -105,10 +105,10 @@ def _folder_name(variant: str) -> str:
     """Return a name that is short, fit for a path, and no other variant's."""
     name = re.sub(r"[^\w=,.-]", "_", variant)
     # Some file systems do not tell A from a.
-    if name == variant.lower() and len(name) <= LONGEST_NAME:
+    if name == variant.lower() and len(name) <= MAX_NAME_LENGTH:
         return name
     code = files.hash_text(variant)[: files.SHORT]
-    return f"{name[:LONGEST_NAME]}-{code}"
+    return f"{name[:MAX_NAME_LENGTH]}-{code}"
 
 
 def run_on_ray(

@@ -368,7 +368,7 @@ def test_many_cores_need_no_more_memory(monkeypatch):
     monkeypatch.setattr(reading, "processors", lambda: 64)
     with reading.connect() as connection:
         found = connection.sql("SELECT current_setting('threads')")
-        assert found.fetchall() == [(reading.MOST_THREADS,)]
+        assert found.fetchall() == [(reading.MAX_THREADS,)]
 
 
 @pytest.mark.parametrize(

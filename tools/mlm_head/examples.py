@@ -16,8 +16,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of a token that is not to be predicted
-MOST_WAITING = 12  # examples that found no room before a batch is closed
-SHORTEST_EXAMPLE = 6  # tokens, [CLS] and [SEP] among them
+MAX_WAITING = 12  # examples that found no room before a batch is closed
+MIN_EXAMPLE_LENGTH = 6  # tokens, [CLS] and [SEP] among them
 
 
 @dataclass
@@ -39,7 +39,7 @@ def encode_documents(
         for start in range(0, len(ids), room):
             piece = ids[start : start + room]
             whole = [tokenizer.cls_token_id, *piece, tokenizer.sep_token_id]
-            if len(whole) >= SHORTEST_EXAMPLE:
+            if len(whole) >= MIN_EXAMPLE_LENGTH:
                 examples.append(Example(np.array(whole), len(whole)))
     return examples
 
@@ -150,7 +150,7 @@ def plan_batches(
             else:
                 rows[row].append(int(index))
                 room[row] -= size
-            if len(waiting) == MOST_WAITING:
+            if len(waiting) == MAX_WAITING:
                 break
         # A full list would end the next batch at once: the longest go first.
         waiting.sort(key=lambda index: -lengths[index])

@@ -19,7 +19,7 @@ from nlp_helpers.models import loading
 GENERATOR = "smollm2-135m"
 BATCH_SIZE = 64
 MAX_NEW_TOKENS = 160
-SHORTEST_TEXT = 80  # characters; less is a refusal or a false start
+MIN_TEXT_LENGTH = 80  # characters; less is a refusal or a false start
 
 REVIEW_PROMPT = (
     "Write a customer review of {thing}, {stars} out of five stars, in the"
@@ -145,6 +145,6 @@ def read(folder: Path) -> list[str]:
             whole = text[: max(text.rfind(mark) for mark in ".!?") + 1]
             plain = whole.replace("’", "'").replace("“", '"')
             plain = " ".join(plain.replace("”", '"').split())
-            if plain.isascii() and len(plain) >= SHORTEST_TEXT:
+            if plain.isascii() and len(plain) >= MIN_TEXT_LENGTH:
                 texts[plain] = None
     return list(texts)

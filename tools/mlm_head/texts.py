@@ -25,11 +25,13 @@ from tools.mlm_head import generated
 
 SOURCES_FILE = Path(__file__).with_name("sources.yaml")
 HELD_OUT_SHARE = 0.02
-FEWEST_WORDS = 3  # a document with fewer has nothing to predict from
-MOST_WORDS = 2_000_000  # of each source, about; or as sources.yaml says
+MIN_WORDS = 3  # a document with fewer has nothing to predict from
+MAX_WORDS = 2_000_000  # of each source, about; or as sources.yaml says
 HELD_OUT_WORDS = 2500  # of each source, about, for the evaluation
 RUN_LENGTH = 8  # words in a row that two texts hardly share by chance
-MOST_REPEATED = 0.1  # share of such runs that stands in the training text too
+MAX_REPEATED_FRACTION = (
+    0.1  # share of such runs that stands in the training text too
+)
 
 WORDNET = "usr/share/wordnet"
 RATED_SENTENCES = "data/hutto_ICWSM_2014/{kind}_GroundTruth.txt"
@@ -230,8 +232,7 @@ def clean(documents: Iterable[str]) -> list[str]:
     kept = (
         text
         for text in joined
-        if text.count(" ") >= FEWEST_WORDS - 1
-        and PROBED_FACT not in text.lower()
+        if text.count(" ") >= MIN_WORDS - 1 and PROBED_FACT not in text.lower()
     )
     return list(dict.fromkeys(kept))
 
@@ -265,7 +266,9 @@ def drop_repeated(documents: list[str], trained_on: list[str]) -> list[str]:
     kept = []
     for document in documents:
         runs = word_runs(document)
-        if sum(run in seen for run in runs) <= MOST_REPEATED * len(runs):
+        if sum(run in seen for run in runs) <= MAX_REPEATED_FRACTION * len(
+            runs
+        ):
             kept.append(document)
     return kept
 
@@ -294,7 +297,7 @@ def collect(folder: Path, held_out_path: Path) -> None:
     for name, source in read_sources().items():
         documents = _read(name, source["package"], folder)
         train[name], held_out = split(documents, facts=name == "capitals")
-        most_words = source.get("most_words", MOST_WORDS)
+        most_words = source.get("most_words", MAX_WORDS)
         train[name] = take_words(train[name], most_words)
         counts[name] = sum(len(d.split()) for d in train[name])
         apart[name] = take_words(held_out, HELD_OUT_WORDS)
