@@ -204,7 +204,7 @@ def make_run(
     model = build_model(name, attention_probs_dropout_prob=0.0)
     accelerator = training.make_accelerator(device.type)
     return training.Run(
-        accelerator, packing.UnpaddedClassifier(model), tokens, settings
+        accelerator, packing.PackedClassifier(model), tokens, settings
     )
 
 
@@ -375,7 +375,7 @@ def train_article(
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-    wrapped = packing.UnpaddedClassifier(model)
+    wrapped = packing.PackedClassifier(model)
     return packing.predict_logits(wrapped, new.input_ids).argmax(axis=1)
 
 

@@ -105,7 +105,7 @@ def attention_function(
     """
     if dropout:
         raise ValueError(
-            "unpadded attention has no dropout; load the model with"
+            "packed attention has no dropout; load the model with"
             " attention_probs_dropout_prob=0.0"
         )
     query, key, value = (t[0].transpose(0, 1) for t in (query, key, value))
@@ -120,7 +120,7 @@ def first_tokens(
     Args:
         layer: a BertLayer.
         hidden: (T, H).
-        offsets: see `join`.
+        offsets: see `pack`.
 
     Returns:
         (B, H).

@@ -108,7 +108,7 @@ def sentence_vectors(
     lengths = np.array([len(ids) for ids in tokens.input_ids])
     order = np.argsort(lengths, kind="stable")  # so that little is padded
     vectors = np.empty((len(tokens), model.config.hidden_size), np.float32)
-    for cut in packing.passes(lengths[order], MAX_TOKENS):
+    for cut in packing.micro_batches(lengths[order], MAX_TOKENS):
         rows = order[cut]
         batch = tokenizer.pad(
             {"input_ids": [tokens.input_ids[row] for row in rows]},

@@ -23,11 +23,11 @@ from nlp_helpers.classification.attention import (
     first_tokens,
 )
 
-NAME = "unpadded"  # among transformers' attention implementations
+NAME = "packed"  # among transformers' attention implementations
 MAX_TOKENS = 4096  # of one forward pass; bounds the memory
 
 
-def join(sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+def pack(sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
     """Put B texts of T tokens in all end to end.
 
     Returns:
@@ -46,8 +46,8 @@ def join(sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
     }
 
 
-class UnpaddedClassifier(torch.nn.Module):
-    """A BertForSequenceClassification that takes joined texts."""
+class PackedClassifier(torch.nn.Module):
+    """A BertForSequenceClassification that takes packed texts."""
 
     def __init__(self, model: BertForSequenceClassification) -> None:
         """Wrap `model`, whose own forward pass cannot be used any more."""
@@ -63,7 +63,7 @@ class UnpaddedClassifier(torch.nn.Module):
         position_ids: torch.Tensor,
         offsets: torch.Tensor,
     ) -> torch.Tensor:
-        """Return the logits of B joined texts, (B, number of labels)."""
+        """Return the logits of B packed texts, (B, number of labels)."""
         *layers, last = self.model.bert.encoder.layer
         hidden = self.model.bert.embeddings(
             input_ids=input_ids, position_ids=position_ids
@@ -75,7 +75,7 @@ class UnpaddedClassifier(torch.nn.Module):
         return self.model.classifier(self.model.dropout(pooled))
 
 
-def passes(
+def micro_batches(
     lengths: Sequence[int], max_tokens: int = MAX_TOKENS
 ) -> Iterator[slice]:
     """Cut texts into runs of at most `max_tokens` tokens, one text or more.
@@ -95,7 +95,7 @@ def passes(
 
 @torch.no_grad()
 def predict_logits(
-    model: UnpaddedClassifier, input_ids: Sequence[Sequence[int]]
+    model: PackedClassifier, input_ids: Sequence[Sequence[int]]
 ) -> np.ndarray:
     """Return the logits of N texts, (N, number of labels), in order.
 
@@ -105,8 +105,8 @@ def predict_logits(
     model.eval()
     device = next(model.parameters()).device
     logits = [torch.empty(0, model.model.config.num_labels)]
-    for rows in passes([len(ids) for ids in input_ids]):
-        batch = {k: v.to(device) for k, v in join(input_ids[rows]).items()}
+    for rows in micro_batches([len(ids) for ids in input_ids]):
+        batch = {k: v.to(device) for k, v in pack(input_ids[rows]).items()}
         with session.autocast(device):
             logits.append(model(**batch).float().cpu())
     model.train(was_training)

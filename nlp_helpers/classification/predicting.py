@@ -21,7 +21,7 @@ MAX_LENGTH = 512  # tokens; what a text has beyond them is not read
 
 def load(
     checkpoint: str, device: torch.device | str = "cpu"
-) -> tuple[PreTrainedTokenizerBase, packing.UnpaddedClassifier]:
+) -> tuple[PreTrainedTokenizerBase, packing.PackedClassifier]:
     """Load a model folder that notebook 05 wrote.
 
     Raises:
@@ -33,7 +33,7 @@ def load(
         device,
         attention_probs_dropout_prob=0.0,
     )
-    return tokenizer, packing.UnpaddedClassifier(model).eval()
+    return tokenizer, packing.PackedClassifier(model).eval()
 
 
 def read_lines(file: BinaryIO) -> Iterator[str]:
@@ -59,7 +59,7 @@ def read_lines(file: BinaryIO) -> Iterator[str]:
 def classify(
     texts: Iterable[str],
     tokenizer: PreTrainedTokenizerBase,
-    model: packing.UnpaddedClassifier,
+    model: packing.PackedClassifier,
 ) -> Iterator[dict[str, Any]]:
     """Label texts as they come.
 

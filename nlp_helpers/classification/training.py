@@ -85,7 +85,7 @@ def read_settings(parameters: Mapping[str, Any]) -> list[Settings]:
 
 def load_model(
     settings: Settings,
-) -> tuple[PreTrainedTokenizerBase, packing.UnpaddedClassifier]:
+) -> tuple[PreTrainedTokenizerBase, packing.PackedClassifier]:
     """Load the encoder, draw a head for three classes, freeze what is asked.
 
     Raises:
@@ -102,7 +102,7 @@ def load_model(
         attention_probs_dropout_prob=0.0,
     )
     freeze(model, settings.freeze_layers)
-    return tokenizer, packing.UnpaddedClassifier(model)
+    return tokenizer, packing.PackedClassifier(model)
 
 
 def freeze(model: BertForSequenceClassification, num_layers: int) -> None:
@@ -326,7 +326,7 @@ def _train(
 
 
 def check_lengths(
-    model: packing.UnpaddedClassifier, tokens: TokenSet, settings: Settings
+    model: packing.PackedClassifier, tokens: TokenSet, settings: Settings
 ) -> None:
     """Refuse texts that are longer than the model has positions.
 
@@ -349,7 +349,7 @@ class Run:
     def __init__(
         self,
         accelerator: Accelerator,
-        model: packing.UnpaddedClassifier,
+        model: packing.PackedClassifier,
         tokens: TokenSet,
         settings: Settings,
     ) -> None:
@@ -418,7 +418,7 @@ class Run:
             accelerator.process_index,
             accelerator.num_processes,
         )
-        runs = [mine[cut] for cut in packing.passes(self.lengths[mine])]
+        runs = [mine[cut] for cut in packing.micro_batches(self.lengths[mine])]
         loss = torch.zeros((), device=accelerator.device)
         for number, some in enumerate(runs, start=1):
             # Processes exchange their gradients once, after the last pass.
@@ -437,7 +437,7 @@ class Run:
     def summed_loss(self, rows: np.ndarray) -> torch.Tensor:
         """Return the weighted cross-entropy of some texts, added up."""
         device = self.accelerator.device
-        batch = packing.join([self.tokens.input_ids[row] for row in rows])
+        batch = packing.pack([self.tokens.input_ids[row] for row in rows])
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         labels = torch.from_numpy(self.tokens.labels[rows]).to(device)
         with session.autocast(device):

@@ -32,7 +32,7 @@ def input_ids():
 
 
 def test_texts_stand_end_to_end(input_ids):
-    joined = packing.join(input_ids)
+    joined = packing.pack(input_ids)
     assert joined["input_ids"].shape == (1, sum(LENGTHS))
     assert joined["offsets"].tolist() == [0, 5, 6, 96, 396, 413, 415]
     assert joined["position_ids"][0, :7].tolist() == [0, 1, 2, 3, 4, 0, 0]
@@ -51,8 +51,8 @@ def test_logits_and_gradients_are_those_of_padded_batches(model, input_ids):
         cross_entropy(padded, labels).backward()
         expected = {n: p.grad.clone() for n, p in model.named_parameters()}
         model.zero_grad()
-        wrapped = packing.UnpaddedClassifier(model)
-        logits = wrapped(**packing.join(input_ids))
+        wrapped = packing.PackedClassifier(model)
+        logits = wrapped(**packing.pack(input_ids))
         cross_entropy(logits, labels).backward()
         torch.testing.assert_close(logits, padded, atol=1e-4, rtol=0)
         for name, parameter in model.named_parameters():
@@ -63,24 +63,24 @@ def test_logits_and_gradients_are_those_of_padded_batches(model, input_ids):
 
 
 def test_no_text_sees_another(model, input_ids):
-    wrapped = packing.UnpaddedClassifier(model).eval()
-    before = wrapped(**packing.join(input_ids))
+    wrapped = packing.PackedClassifier(model).eval()
+    before = wrapped(**packing.pack(input_ids))
     input_ids[3] = input_ids[3][::-1].copy()
-    after = wrapped(**packing.join(input_ids))
+    after = wrapped(**packing.pack(input_ids))
     same = (before == after).all(dim=1)
     assert same.tolist() == [True, True, True, False, True, True]
 
 
 def test_attention_dropout_is_refused(model, input_ids):
     model.bert.encoder.layer[0].attention.self.dropout.p = 0.1
-    wrapped = packing.UnpaddedClassifier(model).train()
+    wrapped = packing.PackedClassifier(model).train()
     with pytest.raises(ValueError, match="attention_probs_dropout_prob"):
-        wrapped(**packing.join(input_ids))
+        wrapped(**packing.pack(input_ids))
 
 
 def test_passes_hold_no_more_tokens_than_allowed():
     lengths = [300, 300, 500, 1200, 1, 1, 999]
-    cuts = list(packing.passes(lengths, 1000))
+    cuts = list(packing.micro_batches(lengths, 1000))
     assert [lengths[cut] for cut in cuts] == [
         [300, 300],
         [500],
@@ -88,16 +88,16 @@ def test_passes_hold_no_more_tokens_than_allowed():
         [1, 1],
         [999],
     ]
-    assert list(packing.passes([], 1000)) == []
+    assert list(packing.micro_batches([], 1000)) == []
 
 
 def test_predicted_logits_are_in_the_order_of_the_texts(
     model, input_ids, monkeypatch
 ):
-    wrapped = packing.UnpaddedClassifier(model).train()
+    wrapped = packing.PackedClassifier(model).train()
     together = packing.predict_logits(wrapped, input_ids)
     assert model.training  # as it was before
-    monkeypatch.setattr(packing.passes, "__defaults__", (100,))
+    monkeypatch.setattr(packing.micro_batches, "__defaults__", (100,))
     again = packing.predict_logits(wrapped, input_ids)
     np.testing.assert_allclose(together, again, atol=1e-5)
     for row, ids in enumerate(input_ids):
@@ -133,13 +133,13 @@ def test_on_cuda_texts_attend_as_on_the_processor():
 
 
 def test_asking_for_predictions_switches_no_dropout_on(model, input_ids):
-    wrapped = packing.UnpaddedClassifier(model.eval())
+    wrapped = packing.PackedClassifier(model.eval())
     packing.predict_logits(wrapped, input_ids)
     assert not any(module.training for module in wrapped.modules())
 
 
 def test_bfloat16_gives_nearly_the_same(model, input_ids, monkeypatch):
-    wrapped = packing.UnpaddedClassifier(model)
+    wrapped = packing.PackedClassifier(model)
     exact = packing.predict_logits(wrapped, input_ids)
     monkeypatch.setattr(
         "nlp_helpers.session.precision", lambda device: torch.bfloat16
