@@ -42,8 +42,8 @@ def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    query_offsets: torch.Tensor,
-    key_offsets: torch.Tensor,
+    cu_seqlens_q: torch.Tensor,
+    cu_seqlens_k: torch.Tensor,
 ) -> torch.Tensor:
     """Let the queries of each text attend to the keys of the same text.
 
@@ -51,28 +51,28 @@ def attend(
         query: (number of queries, heads, width of a head).
         key: (number of keys, heads, width of a head).
         value: the shape of `key`.
-        query_offsets: where the queries of each text begin; (B + 1,).
-        key_offsets: the same for keys and values.
+        cu_seqlens_q: where the queries of each text begin; (B + 1,).
+        cu_seqlens_k: the same for keys and values.
 
     Returns:
         The shape of `query`.
     """
     if query.is_cuda and query.dtype == torch.bfloat16:
-        lengths = (query_offsets.diff().max(), key_offsets.diff().max())
+        lengths = (cu_seqlens_q.diff().max(), cu_seqlens_k.diff().max())
         return varlen_attn(
             query,
             key,
             value,
-            query_offsets.int(),
-            key_offsets.int(),
+            cu_seqlens_q.int(),
+            cu_seqlens_k.int(),
             *(int(length) for length in lengths),
         )
     # One call for each text. `split`, not slices: the gradient of a slice
     # is as large as the whole row.
     pieces = zip(
-        query.transpose(0, 1).split(query_offsets.diff().tolist(), dim=1),
-        key.transpose(0, 1).split(key_offsets.diff().tolist(), dim=1),
-        value.transpose(0, 1).split(key_offsets.diff().tolist(), dim=1),
+        query.transpose(0, 1).split(cu_seqlens_q.diff().tolist(), dim=1),
+        key.transpose(0, 1).split(cu_seqlens_k.diff().tolist(), dim=1),
+        value.transpose(0, 1).split(cu_seqlens_k.diff().tolist(), dim=1),
         strict=True,
     )
     found = [
@@ -89,7 +89,7 @@ def attention_function(
     value: torch.Tensor,
     attention_mask: None,
     *,
-    offsets: torch.Tensor,
+    cu_seqlens: torch.Tensor,
     dropout: float = 0.0,
     **others: object,
 ) -> tuple[torch.Tensor, None]:
@@ -109,31 +109,31 @@ def attention_function(
             " attention_probs_dropout_prob=0.0"
         )
     query, key, value = (t[0].transpose(0, 1) for t in (query, key, value))
-    return attend(query, key, value, offsets, offsets)[None], None
+    return attend(query, key, value, cu_seqlens, cu_seqlens)[None], None
 
 
 def first_tokens(
-    layer: torch.nn.Module, hidden: torch.Tensor, offsets: torch.Tensor
+    layer: torch.nn.Module, hidden: torch.Tensor, cu_seqlens: torch.Tensor
 ) -> torch.Tensor:
     """Compute a BERT layer for the first token of each text.
 
     Args:
         layer: a BertLayer.
         hidden: (T, H).
-        offsets: see `pack`.
+        cu_seqlens: see `pack`.
 
     Returns:
         (B, H).
     """
     attention = layer.attention.self
     shape = (-1, attention.num_attention_heads, attention.attention_head_size)
-    first = hidden[offsets[:-1]]
+    first = hidden[cu_seqlens[:-1]]
     context = attend(
         attention.query(first).view(shape),
         attention.key(hidden).view(shape),
         attention.value(hidden).view(shape),
-        torch.arange(len(offsets), device=offsets.device),
-        offsets,
+        torch.arange(len(cu_seqlens), device=cu_seqlens.device),
+        cu_seqlens,
     )
     attended = layer.attention.output(context.flatten(1), first)
     return layer.feed_forward_chunk(attended)

@@ -32,17 +32,17 @@ def pack(sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
 
     Returns:
         `input_ids` and `position_ids`, (1, T), the positions counted from 0
-        in each text; and `offsets`, (B + 1,): text i begins at token
-        `offsets[i]` and ends before `offsets[i + 1]`.
+        in each text; and `cu_seqlens`, (B + 1,): text i begins at token
+        `cu_seqlens[i]` and ends before `cu_seqlens[i + 1]`.
     """
     lengths = [len(sequence) for sequence in sequences]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    starts = np.repeat(offsets[:-1], lengths)
+    cu_seqlens = np.concatenate([[0], np.cumsum(lengths)])
+    starts = np.repeat(cu_seqlens[:-1], lengths)
     ids = np.concatenate([np.asarray(s, dtype=np.int64) for s in sequences])
     return {
         "input_ids": torch.from_numpy(ids)[None],
         "position_ids": torch.from_numpy(np.arange(len(ids)) - starts)[None],
-        "offsets": torch.from_numpy(offsets),
+        "cu_seqlens": torch.from_numpy(cu_seqlens),
     }
 
 
@@ -61,7 +61,7 @@ class PackedClassifier(torch.nn.Module):
         self,
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
-        offsets: torch.Tensor,
+        cu_seqlens: torch.Tensor,
     ) -> torch.Tensor:
         """Return the logits of B packed texts, (B, number of labels)."""
         *layers, last = self.model.bert.encoder.layer
@@ -69,8 +69,8 @@ class PackedClassifier(torch.nn.Module):
             input_ids=input_ids, position_ids=position_ids
         )
         for layer in layers:
-            hidden = layer(hidden, offsets=offsets)  # (1, T, H)
-        first = first_tokens(last, hidden[0], offsets)
+            hidden = layer(hidden, cu_seqlens=cu_seqlens)  # (1, T, H)
+        first = first_tokens(last, hidden[0], cu_seqlens)
         pooled = self.model.bert.pooler(first[:, None])
         return self.model.classifier(self.model.dropout(pooled))
 

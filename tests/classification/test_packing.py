@@ -34,7 +34,7 @@ def input_ids():
 def test_texts_stand_end_to_end(input_ids):
     joined = packing.pack(input_ids)
     assert joined["input_ids"].shape == (1, sum(LENGTHS))
-    assert joined["offsets"].tolist() == [0, 5, 6, 96, 396, 413, 415]
+    assert joined["cu_seqlens"].tolist() == [0, 5, 6, 96, 396, 413, 415]
     assert joined["position_ids"][0, :7].tolist() == [0, 1, 2, 3, 4, 0, 0]
     assert joined["position_ids"].max() == 299
     assert joined["input_ids"][0, 5] == input_ids[1][0]
@@ -107,12 +107,12 @@ def test_predicted_logits_are_in_the_order_of_the_texts(
 
 def test_attention_is_computed_in_float32():
     query, key, value = torch.randn(3, 6, 2, 16).bfloat16()
-    offsets = torch.tensor([0, 6])
+    cu_seqlens = torch.tensor([0, 6])
     wanted = torch.nn.functional.scaled_dot_product_attention(
         *(t.float().transpose(0, 1)[None] for t in (query, key, value))
     )
     with torch.autocast("cpu", torch.bfloat16):
-        found = attention.attend(query, key, value, offsets, offsets)
+        found = attention.attend(query, key, value, cu_seqlens, cu_seqlens)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, wanted[0].transpose(0, 1).bfloat16())
 
@@ -124,10 +124,10 @@ def test_on_cuda_texts_attend_as_on_the_processor():
     keys = torch.tensor([0, *np.cumsum(LENGTHS)])
     firsts = torch.arange(len(keys))
     key, value = torch.randn(2, int(keys[-1]), 4, 64).bfloat16()
-    for offsets in (keys, firsts):
-        query = torch.randn(int(offsets[-1]), 4, 64).bfloat16()
-        wanted = attention.attend(query, key, value, offsets, keys)
-        tensors = (query, key, value, offsets, keys)
+    for cu_seqlens in (keys, firsts):
+        query = torch.randn(int(cu_seqlens[-1]), 4, 64).bfloat16()
+        wanted = attention.attend(query, key, value, cu_seqlens, keys)
+        tensors = (query, key, value, cu_seqlens, keys)
         found = attention.attend(*(tensor.cuda() for tensor in tensors))
         torch.testing.assert_close(found.cpu(), wanted, atol=0.02, rtol=0.02)
 
