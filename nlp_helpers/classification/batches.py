@@ -23,7 +23,7 @@ def plan_epoch(
     return np.array_split(order, -(-num_texts // batch_size))
 
 
-def share(
+def shard(
     rows: np.ndarray, lengths: np.ndarray, process: int, num_processes: int
 ) -> np.ndarray:
     """Return the rows of a batch that one process takes.

@@ -412,7 +412,7 @@ class Run:
         )
         rows = self.batch_rows(step)
         weight = float(self.weights[self.tokens.labels[rows]].sum())
-        mine = batches.share(
+        mine = batches.shard(
             rows,
             self.lengths,
             accelerator.process_index,

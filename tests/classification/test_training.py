@@ -110,12 +110,12 @@ def test_an_epoch_has_every_text_once_and_follows_the_seed():
 def test_processes_share_a_batch_by_its_tokens():
     lengths = np.random.default_rng(0).integers(1, 500, 64)
     rows = np.arange(64)[::-1]
-    shares = [batches.share(rows, lengths, process, 4) for process in range(4)]
+    shares = [batches.shard(rows, lengths, process, 4) for process in range(4)]
     assert sorted(np.concatenate(shares)) == list(range(64))
     assert {len(share) for share in shares} == {16}
     tokens = [lengths[share].sum() for share in shares]
     assert max(tokens) < 1.05 * min(tokens)
-    assert np.array_equal(batches.share(rows, lengths, 0, 1), rows)
+    assert np.array_equal(batches.shard(rows, lengths, 0, 1), rows)
 
 
 def test_each_step_and_process_has_its_own_dropout():
