@@ -214,8 +214,8 @@ def project(
     """Train as notebook 05 does."""
     run = make_run(name, tokens, device, batch_size)
     started = time.perf_counter()
-    losses = [run.take_step(step + 1) for step in range(run.num_steps)]
-    run.collect(losses)
+    losses = [run.training_step(step + 1) for step in range(run.num_steps)]
+    run.gather_losses(losses)
     return len(tokens), time.perf_counter() - started
 
 
@@ -250,7 +250,7 @@ def count_flops(name: str, lengths: np.ndarray) -> int:
     run = make_run(name, make_tokens(lengths), torch.device("cpu"), BATCH)
     with FlopCounterMode(display=False) as counter:
         for step in range(run.num_steps):
-            run.take_step(step + 1)
+            run.training_step(step + 1)
     return counter.get_total_flops()
 
 
@@ -331,7 +331,9 @@ def train_project(
     run = training.Run(
         training.make_accelerator(device), model, tokens, settings
     )
-    run.collect([run.take_step(step + 1) for step in range(run.num_steps)])
+    run.gather_losses(
+        [run.training_step(step + 1) for step in range(run.num_steps)]
+    )
     return packing.predict_logits(model, new.input_ids).argmax(axis=1)
 
 

@@ -130,13 +130,13 @@ def parameter_groups(
     Decay pulls weights towards zero. A bias or a LayerNorm scale has no
     reason to be near zero, so BERT (Devlin et al. 2019) leaves them out.
     """
-    decayed, spared = [], []
+    decay, no_decay = [], []
     for name, parameter in checkpoints.trained_parameters(model).items():
-        group = spared if name.endswith(NO_WEIGHT_DECAY) else decayed
+        group = no_decay if name.endswith(NO_WEIGHT_DECAY) else decay
         group.append(parameter)
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": spared, "weight_decay": 0.0},
+        {"params": decay, "weight_decay": weight_decay},
+        {"params": no_decay, "weight_decay": 0.0},
     ]
 
 
@@ -308,11 +308,11 @@ def _train(
         done=len(history.losses),
         quiet=not shows,
     ):
-        pending.append(run.take_step(step))
+        pending.append(run.training_step(step))
         epoch_ends = step % run.steps_per_epoch == 0
         if not (epoch_ends or step % checkpoint_every == 0):
             continue
-        history.losses += run.collect(pending)
+        history.losses += run.gather_losses(pending)
         pending = []
         if epoch_ends:
             history.validations.append(run.validate(validation, step))
@@ -402,7 +402,7 @@ class Run:
             epoch,
         )[place]
 
-    def take_step(self, step: int) -> torch.Tensor:
+    def training_step(self, step: int) -> torch.Tensor:
         """Train on one batch; return this process's share of its loss."""
         accelerator = self.accelerator
         torch.manual_seed(
@@ -425,7 +425,7 @@ class Run:
             waits = number < len(runs)
             with accelerator.no_sync(self.model) if waits else nullcontext():
                 # They exchange means; a sum of all is what is wanted.
-                part = self.summed_loss(some) / weight
+                part = self.compute_loss(some) / weight
                 accelerator.backward(part * accelerator.num_processes)
             loss += part.detach()
         accelerator.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
@@ -434,7 +434,7 @@ class Run:
         self.optimizer.zero_grad()
         return loss
 
-    def summed_loss(self, rows: np.ndarray) -> torch.Tensor:
+    def compute_loss(self, rows: np.ndarray) -> torch.Tensor:
         """Return the weighted cross-entropy of some texts, added up."""
         device = self.accelerator.device
         batch = packing.pack([self.tokens.input_ids[row] for row in rows])
@@ -447,7 +447,7 @@ class Run:
             logits.float(), labels, weight=weights, reduction="sum"
         )
 
-    def collect(self, pending: Sequence[torch.Tensor]) -> list[float]:
+    def gather_losses(self, pending: Sequence[torch.Tensor]) -> list[float]:
         """Add up the processes' shares of the losses of some steps.
 
         Raises:

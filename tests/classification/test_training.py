@@ -130,15 +130,15 @@ def test_each_step_and_process_has_its_own_dropout():
 
 def test_weight_decay_spares_biases_and_layer_norms_and_nothing_else(settings):
     _, model = training.load_model(settings)
-    decayed, spared = training.parameter_groups(model.model, 0.01)
+    decay, no_decay = training.parameter_groups(model.model, 0.01)
     names = {id(p): name for name, p in model.model.named_parameters()}
-    assert len(decayed["params"]) + len(spared["params"]) == len(names)
-    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.01, 0.0)
-    for parameter in spared["params"]:
+    assert len(decay["params"]) + len(no_decay["params"]) == len(names)
+    assert (decay["weight_decay"], no_decay["weight_decay"]) == (0.01, 0.0)
+    for parameter in no_decay["params"]:
         name = names[id(parameter)]
         assert name.endswith("bias") or "LayerNorm" in name
         assert parameter.ndim == 1
-    for parameter in decayed["params"]:
+    for parameter in decay["params"]:
         assert parameter.ndim == 2
 
 
@@ -230,7 +230,7 @@ def test_balanced_classes_count_alike(place, settings):
     run = training.Run(training.Accelerator(cpu=True), model, tokens, balanced)
     model.eval()  # no dropout, so that the loss can be computed again
     rows = run.batch_rows(1)
-    loss = run.take_step(1)
+    loss = run.training_step(1)
     tokenizer, plain = training.load_model(balanced)
     plain.eval()
     plain.model.set_attn_implementation("sdpa")
@@ -253,13 +253,13 @@ def test_long_batches_take_several_passes_and_learn_the_same(
     tokens = shards.read_shards(place / "shards", "train", settings.model_name)
     run = training.Run(training.Accelerator(cpu=True), model, tokens, short)
     model.eval()
-    cut = run.take_step(1)
+    cut = run.training_step(1)
     cut_gradient = run.optimizer.state[run.parameters["classifier.weight"]]
     monkeypatch.undo()
     _, model = training.load_model(short)
     run = training.Run(training.Accelerator(cpu=True), model, tokens, short)
     model.eval()
-    torch.testing.assert_close(run.take_step(1), cut)
+    torch.testing.assert_close(run.training_step(1), cut)
     torch.testing.assert_close(
         run.optimizer.state[run.parameters["classifier.weight"]]["exp_avg"],
         cut_gradient["exp_avg"],
