@@ -54,7 +54,7 @@ def save(
         parameters: what is trained, by name.
         optimizer: an AdamW of these parameters.
         state: what else is needed to go on, as plain JSON values; its
-            `made_with` says which training this is.
+            `fingerprint` says which training this is.
 
     Raises:
         UserError: the disk is full, or cannot be written.
@@ -91,7 +91,7 @@ def restore(
     folder: Path,
     parameters: Mapping[str, torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    made_with: Mapping[str, Any],
+    fingerprint: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     """Load the newest checkpoint of `folder`; return its state, or None.
 
@@ -103,7 +103,7 @@ def restore(
         return None
     checkpoint = found[-1]
     state = _read_state(checkpoint)
-    _compare(checkpoint, state.get("made_with", {}), made_with)
+    _compare(checkpoint, state.get("fingerprint", {}), fingerprint)
     tensors = _read_tensors(checkpoint, state, parameters)
     for name, parameter in parameters.items():
         parameter.data.copy_(tensors[f"{name}:value"])
@@ -123,7 +123,7 @@ def restore(
     return state
 
 
-def fingerprint(
+def base_fingerprint(
     model: torch.nn.Module,
     texts: Iterable[bytes],
     sources: Iterable[Path],
@@ -195,7 +195,7 @@ def _read_state(checkpoint: Path) -> dict[str, Any]:
     """
     try:
         state = files.read_json(checkpoint / "state.json")
-        if {"step", "sha256", "made_with"} <= state.keys():
+        if {"step", "sha256", "fingerprint"} <= state.keys():
             return state
     except (OSError, ValueError, AttributeError) as error:
         raise _damaged(checkpoint, f"state.json: {error}") from error

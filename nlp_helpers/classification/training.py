@@ -287,12 +287,12 @@ def _train(
             tokenizer, model = load_model(settings)
     for tokens in (train_set, validation):
         check_lengths(model, tokens, settings)
-    made_with = fingerprint(
+    fingerprint = make_fingerprint(
         settings, model, accelerator.device, train_set, validation
     )
     run = Run(accelerator, model, train_set, settings)
     folder = output / "checkpoints"
-    history = History(**run.restore(folder, made_with))
+    history = History(**run.restore(folder, fingerprint))
     if shows:
         (output / "history.json").unlink(missing_ok=True)
         for name in ("model", "best"):
@@ -318,7 +318,7 @@ def _train(
             history.validations.append(run.validate(validation, step))
             if history.best is history.validations[-1]:
                 run.save_model(output / "best", tokenizer)
-        run.save(folder, step, asdict(history), made_with)
+        run.save(folder, step, asdict(history), fingerprint)
     run.save_model(output / "model", tokenizer)
     if shows:
         files.write_json(output / "history.json", asdict(history))
@@ -501,12 +501,12 @@ class Run:
         folder: Path,
         step: int,
         history: dict[str, Any],
-        made_with: dict[str, Any],
+        fingerprint: dict[str, Any],
     ) -> None:
         """Write a checkpoint, in one process."""
         if self.accelerator.is_main_process:
             state = {
-                "made_with": made_with,
+                "fingerprint": fingerprint,
                 "history": history,
                 "scheduler": self.scheduler.state_dict(),
             }
@@ -515,11 +515,11 @@ class Run:
             )
 
     def restore(
-        self, folder: Path, made_with: dict[str, Any]
+        self, folder: Path, fingerprint: dict[str, Any]
     ) -> dict[str, Any]:
         """Load the newest checkpoint; return its history, or {}."""
         state = checkpoints.restore(
-            folder, self.parameters, self.optimizer, made_with
+            folder, self.parameters, self.optimizer, fingerprint
         )
         step = torch.tensor([state["step"] if state else 0])
         steps = self.accelerator.gather(step.to(self.accelerator.device))
@@ -541,7 +541,7 @@ class Run:
         return state["history"]
 
 
-def fingerprint(
+def make_fingerprint(
     settings: Settings,
     model: torch.nn.Module,
     device: torch.device,
@@ -561,6 +561,6 @@ def fingerprint(
     )
     modules = (attention, batches, packing)
     sources = [Path(__file__), *(Path(m.__file__) for m in modules)]
-    return asdict(settings) | checkpoints.fingerprint(
+    return asdict(settings) | checkpoints.base_fingerprint(
         model, texts, sources, device
     )

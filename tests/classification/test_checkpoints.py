@@ -41,7 +41,7 @@ def fresh(training):
 
 
 def save(folder, step, training):
-    checkpoints.save(folder, step, *training, {"made_with": MADE_WITH})
+    checkpoints.save(folder, step, *training, {"fingerprint": MADE_WITH})
 
 
 def test_a_restored_training_goes_on_bit_for_bit(training, tmp_path):
@@ -206,7 +206,7 @@ def test_removed_checkpoints_are_gone(training, tmp_path):
 def test_the_state_is_plain_json(training, tmp_path):
     losses = [0.1, 1 / 3, 1e-300]
     checkpoints.save(
-        tmp_path, 3, *training, {"made_with": {}, "losses": losses}
+        tmp_path, 3, *training, {"fingerprint": {}, "losses": losses}
     )
     text = (tmp_path / "step-00000003" / "state.json").read_text()
     assert json.loads(text)["losses"] == losses  # to the last digit

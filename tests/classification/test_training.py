@@ -317,13 +317,13 @@ def test_a_checkpoint_of_other_texts_or_settings_is_refused(
     tokens = shards.read_shards(place / "shards", "train", settings.model_name)
     _, model = training.load_model(settings)
     cpu = torch.device("cpu")
-    before = training.fingerprint(settings, model, cpu, tokens)
+    before = training.make_fingerprint(settings, model, cpu, tokens)
     tokens.input_ids[5] = tokens.input_ids[5][::-1].copy()
-    changed = training.fingerprint(settings, model, cpu, tokens)
+    changed = training.make_fingerprint(settings, model, cpu, tokens)
     assert {n for n in before if before[n] != changed[n]} == {"texts"}
     with torch.no_grad():
         model.model.bert.embeddings.word_embeddings.weight[7, 7] += 0.1
-    moved = training.fingerprint(settings, model, cpu, tokens)
+    moved = training.make_fingerprint(settings, model, cpu, tokens)
     assert {n for n in before if moved[n] != changed[n]} == {"weights"}
 
 

@@ -320,8 +320,8 @@ def _train(
     kept = output / "checkpoints"
     checkpoints.check_space(output, model)
     corpus = load_examples(folder, tokenizer, settings)
-    made_with = fingerprint(settings, model, corpus, place)
-    state = checkpoints.restore(kept, parameters, optimizer, made_with)
+    fingerprint = make_fingerprint(settings, model, corpus, place)
+    state = checkpoints.restore(kept, parameters, optimizer, fingerprint)
     first_step, tokens = (state["step"], state["tokens"]) if state else (0, 0)
     if state:
         check_num_steps(state, num_steps, settings)
@@ -372,14 +372,14 @@ def _train(
                 save(model, staging)
                 files.write_json(staging / "figures.json", summary)
             state = {
-                "made_with": made_with,
+                "fingerprint": fingerprint,
                 "tokens": tokens,
                 "num_steps": num_steps,
             }
             checkpoints.save(kept, step, parameters, optimizer, state)
 
 
-def fingerprint(
+def make_fingerprint(
     settings: Settings,
     model: torch.nn.Module,
     corpus: list[examples.Example],
@@ -392,7 +392,7 @@ def fingerprint(
         for example in corpus
     )
     sources = map(Path, (__file__, attention.__file__, examples.__file__))
-    return asdict(settings) | checkpoints.fingerprint(
+    return asdict(settings) | checkpoints.base_fingerprint(
         model, content, sources, device
     )
 
