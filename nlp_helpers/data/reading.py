@@ -148,7 +148,7 @@ def _shared() -> duckdb.DuckDBPyConnection:
     return connect()
 
 
-def ask(question: str, **tables: Path) -> pd.DataFrame:
+def query_parquet(question: str, **tables: Path) -> pd.DataFrame:
     """Answer an SQL question about Parquet files.
 
     Args:
@@ -165,7 +165,7 @@ def ask(question: str, **tables: Path) -> pd.DataFrame:
 # The fast reader
 
 
-def query(path: Path, form: str, rating_type: str = "VARCHAR") -> str:
+def build_select(path: Path, form: str, rating_type: str = "VARCHAR") -> str:
     """Write the SQL that reads the fields of NAMES of every record of a file.
 
     A record that DuckDB cannot parse comes out with all its fields NULL.
@@ -203,7 +203,7 @@ def survey(path: Path) -> Counter:
     form = detect_form(path)
     if form == "Python literals":
         raise UserError(f"{path} holds {form}; only JSON can be surveyed")
-    rows = query(path, form, rating_type="DOUBLE")
+    rows = build_select(path, form, rating_type="DOUBLE")
     sound = f"overall_ BETWEEN 0 AND 5 AND {HAS_TEXT.format(t='text_')}"
     label = f"CASE WHEN {sound} THEN {LABEL.format(o='overall_')} END"
     counted = f"SELECT {label} AS label, count(*) FROM ({rows}) GROUP BY 1"
@@ -230,7 +230,7 @@ def _read_fast(
                 AND {HAS_RATING.format(r="overall_")}
                 AND {names}, false) AS sound
         FROM (SELECT *, try_cast(overall_ AS DOUBLE) AS stars
-              FROM ({query(path, form)}))"""
+              FROM ({build_select(path, form)}))"""
     rows, unsure = 0, set()
     batches = _shared().cursor().sql(selected).to_arrow_reader(BATCH_ROWS)
     for batch in batches:

@@ -356,12 +356,14 @@ def test_no_name_is_a_pattern(tmp_path):
         target = tmp_path / "part[0].parquet"
         report = reading.read_file(tmp_path / name, "a", target)
         assert (report.kept, report.reader) == (size, "fast")
-        [texts] = reading.ask("SELECT list(text) AS t FROM p", p=target)["t"]
+        [texts] = reading.query_parquet(
+            "SELECT list(text) AS t FROM p", p=target
+        )["t"]
         assert sorted(texts) == [f"{name} {n}" for n in range(size)]
         assert sum(reading.survey(tmp_path / name).values()) == size
     folder = tmp_path / "parts[1]"
     reading.read({"a": [tmp_path / "r*.json"]}, folder)
-    assert len(reading.ask("FROM p", p=folder)) == 2
+    assert len(reading.query_parquet("FROM p", p=folder)) == 2
 
 
 def test_many_cores_need_no_more_memory(monkeypatch):

@@ -63,7 +63,9 @@ def test_texts_are_framed_cut_and_left_unpadded(tokenizer):
 
 def test_shards_give_back_every_row_in_order(splits, written, tokenizer):
     for name in splitting.SPLITS:
-        table = reading.ask("FROM rows", rows=splits / f"{name}.parquet")
+        table = reading.query_parquet(
+            "FROM rows", rows=splits / f"{name}.parquet"
+        )
         tokens = shards.read_shards(written, name, "minilm-l6")
         assert len(tokens) == len(table)
         assert tokens.labels.tolist() == table["label"].tolist()

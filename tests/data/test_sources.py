@@ -28,7 +28,7 @@ def test_the_packaged_reviews_have_the_articles_form(tmp_path):
     reports = reading.read(sources.fetch("amazon-snippets", []), parts)
     assert sum(report.kept for report in reports) == 3708
     assert not any(report.dropped for report in reports)
-    table = reading.ask("FROM parts", parts=parts)
+    table = reading.query_parquet("FROM parts", parts=parts)
     assert table.groupby("category")["review"].nunique().to_dict() == {
         "dvd_player": 98,
         "camera_canon": 39,  # five numbers of the 44 have no sentence
