@@ -37,9 +37,9 @@ from nlp_helpers.data.records import (
     detect_form,
     is_gzipped,
     is_whole,
-    mend,
     parse,
     records,
+    unescape,
 )
 
 SCHEMA = pa.schema(
@@ -234,7 +234,7 @@ def _read_fast(
     rows, unsure = 0, set()
     batches = _shared().cursor().sql(selected).to_arrow_reader(BATCH_ROWS)
     for batch in batches:
-        text = tidy(batch["text_"], batch["marked"])
+        text = clean_text(batch["text_"], batch["marked"])
         sound = pc.and_(batch["sound"], pc.not_equal(text, ""))
         record = pa.array(range(rows + 1, rows + 1 + len(batch)), pa.int64())
         rows += len(batch)
@@ -251,10 +251,10 @@ def _read_fast(
     return rows, unsure
 
 
-def tidy(text: pa.Array, marked: pa.Array) -> pa.Array:
+def clean_text(text: pa.Array, marked: pa.Array) -> pa.Array:
     """Drop outer white space, and mend the texts that are `marked`."""
     if pc.any(marked).as_py():
-        mended = [mend(t) for t in text.filter(marked).to_pylist()]
+        mended = [unescape(t) for t in text.filter(marked).to_pylist()]
         mended = pa.array(mended, pa.string())
         text = pc.replace_with_mask(text, marked, mended)
     return pc.fill_null(pc.utf8_trim_whitespace(text), "")

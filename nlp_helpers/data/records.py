@@ -117,7 +117,7 @@ def _read_some(stream: BinaryIO, size: int) -> bytes:
     return content
 
 
-def mend(text: str) -> str:
+def unescape(text: str) -> str:
     """Resolve HTML entities and drop NUL characters."""
     text = LONG_REFERENCE.sub("\ufffd", text)  # which html.unescape refuses
     return html.unescape(text).replace("\0", "")
@@ -223,7 +223,7 @@ def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
         return None, "no text"
     # Half of a surrogate pair cannot be written as UTF-8.
     text = text.encode("utf-8", "replace").decode("utf-8")
-    text = mend(text).strip()
+    text = unescape(text).strip()
     if not text:
         return None, "no text"
     overall = _as_rating(_first(found, "overall"))
