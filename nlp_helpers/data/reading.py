@@ -34,7 +34,7 @@ from nlp_helpers.data.records import (
     MAX_RECORD_BYTES,
     NAMES,
     NOT_UTF8,
-    detect_form,
+    detect_format,
     is_gzipped,
     is_whole,
     parse,
@@ -83,7 +83,7 @@ class Report:
     """What became of the records of one file."""
 
     path: Path
-    form: str  # JSON lines, JSON array or Python literals
+    format: str  # JSON lines, JSON array or Python literals
     reader: str = "fast"  # or careful, if DuckDB could not read the file
     rows: int = 0
     kept: int = 0
@@ -165,7 +165,9 @@ def query_parquet(question: str, **tables: Path) -> pd.DataFrame:
 # The fast reader
 
 
-def build_select(path: Path, form: str, rating_type: str = "VARCHAR") -> str:
+def build_select(
+    path: Path, file_format: str, rating_type: str = "VARCHAR"
+) -> str:
     """Write the SQL that reads the fields of NAMES of every record of a file.
 
     A record that DuckDB cannot parse comes out with all its fields NULL.
@@ -179,12 +181,14 @@ def build_select(path: Path, form: str, rating_type: str = "VARCHAR") -> str:
             value = f"nullif({value}, '')"
         fields.append(f"{value} AS {field_name}_")
     options = {
-        "format": "'array'" if form == "JSON array" else "'newline_delimited'",
+        "format": "'array'"
+        if file_format == "JSON array"
+        else "'newline_delimited'",
         "compression": "'gzip'" if is_gzipped(path) else "'uncompressed'",
         "columns": types,
         "maximum_object_size": MAX_RECORD_BYTES,
     }
-    if form != "JSON array":
+    if file_format != "JSON array":
         options["ignore_errors"] = "true"
     arguments = ", ".join(f"{name}={value}" for name, value in options.items())
     name = literal(path).replace("'", "''")
@@ -200,10 +204,12 @@ def survey(path: Path) -> Counter:
     Raises:
         UserError: the file is no JSON, or it is damaged.
     """
-    form = detect_form(path)
-    if form == "Python literals":
-        raise UserError(f"{path} holds {form}; only JSON can be surveyed")
-    rows = build_select(path, form, rating_type="DOUBLE")
+    file_format = detect_format(path)
+    if file_format == "Python literals":
+        raise UserError(
+            f"{path} holds {file_format}; only JSON can be surveyed"
+        )
+    rows = build_select(path, file_format, rating_type="DOUBLE")
     sound = f"overall_ BETWEEN 0 AND 5 AND {HAS_TEXT.format(t='text_')}"
     label = f"CASE WHEN {sound} THEN {LABEL.format(o='overall_')} END"
     counted = f"SELECT {label} AS label, count(*) FROM ({rows}) GROUP BY 1"
@@ -213,13 +219,16 @@ def survey(path: Path) -> Counter:
         raise
     except duckdb.Error as error:
         raise UserError(
-            f"{path} ({form}) is too damaged to be surveyed: {error}; read it"
+            f"{path} ({file_format}) is too damaged to be surveyed: {error}; read it"
             " with read_file, which repairs and counts"
         ) from error
 
 
 def _read_fast(
-    path: Path, form: str, category: str, write: Callable[[pa.Table], None]
+    path: Path,
+    file_format: str,
+    category: str,
+    write: Callable[[pa.Table], None],
 ) -> tuple[int, set[int]]:
     """Write the sound records; return how many there are, and the others."""
     names = " AND ".join(HAS_NAME.format(n=f"{n}_") for n in IDENTIFIERS)
@@ -230,7 +239,7 @@ def _read_fast(
                 AND {HAS_RATING.format(r="overall_")}
                 AND {names}, false) AS sound
         FROM (SELECT *, try_cast(overall_ AS DOUBLE) AS stars
-              FROM ({build_select(path, form)}))"""
+              FROM ({build_select(path, file_format)}))"""
     rows, unsure = 0, set()
     batches = _shared().cursor().sql(selected).to_arrow_reader(BATCH_ROWS)
     for batch in batches:
@@ -266,12 +275,12 @@ def read_file(path: Path, category: str, target: Path) -> Report:
     Raises:
         UserError: the file is missing or no file of reviews.
     """
-    report = Report(path, detect_form(path))
-    if report.form != "Python literals":
+    report = Report(path, detect_format(path))
+    if report.format != "Python literals":
         try:
             with _Writer(target, category) as writer:
                 report.rows, unsure = _read_fast(
-                    path, report.form, category, writer.write
+                    path, report.format, category, writer.write
                 )
                 # DuckDB checks no check sums; reading to the end does.
                 sure = (
@@ -288,7 +297,7 @@ def read_file(path: Path, category: str, target: Path) -> Report:
             # Once rows stream, DuckDB's errors come through Arrow like this.
             if error.errno is not None or "Out of Memory" in str(error):
                 raise
-        report = Report(path, report.form)
+        report = Report(path, report.format)
     report.reader = "careful"
     with _Writer(target, category) as writer:
         _read_carefully(report, writer, None)
@@ -342,7 +351,7 @@ def _read_carefully(
         so that the numbers in `wanted` cannot be trusted.
     """
     record = 0
-    for record, line, content in records(report.path, report.form):
+    for record, line, content in records(report.path, report.format):
         if wanted is not None and record not in wanted:
             continue
         row, remark = parse(content)
@@ -427,7 +436,7 @@ def tabulate(reports: list[Report]) -> pd.DataFrame:
     rows = [
         {
             "file": report.path.name,
-            "form": report.form,
+            "format": report.format,
             "reader": report.reader,
             "records": report.rows,
             "kept": report.kept,
@@ -437,7 +446,7 @@ def tabulate(reports: list[Report]) -> pd.DataFrame:
         for report in reports
     ]
     table = pd.DataFrame(rows).set_index("file")
-    fates = table.columns.drop(["form", "reader"])
+    fates = table.columns.drop(["format", "reader"])
     return table.astype(dict.fromkeys(fates, "Int64")).fillna(
         dict.fromkeys(fates, 0)
     )

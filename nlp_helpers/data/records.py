@@ -32,7 +32,7 @@ NAMES = {
     "review": ("reviewID", "review_id"),
 }
 IDENTIFIERS = ("product", "reviewer", "review")
-PROBED_BYTES = 1 << 17  # of the file's beginning, to tell its form
+PROBED_BYTES = 1 << 17  # of the file's beginning, to tell its file_format
 MAX_RECORD_BYTES = 16 << 20  # bytes; nobody wrote a review of 16 MB
 TRUNCATED = "truncated file"
 TOO_LONG = "longer than 16 MB"
@@ -46,7 +46,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def detect_form(path: Path) -> str:
+def detect_format(path: Path) -> str:
     """Tell JSON lines, JSON array and Python literals apart.
 
     Raises:
@@ -123,13 +123,15 @@ def unescape(text: str) -> str:
     return html.unescape(text).replace("\0", "")
 
 
-def records(path: Path, form: str) -> Iterator[tuple[int, int, bytes | str]]:
+def records(
+    path: Path, file_format: str
+) -> Iterator[tuple[int, int, bytes | str]]:
     """Yield (record, line, content) of a file, both counted from 1.
 
     Where there is no content a string says why: a record is too long, or a
     gzip stream breaks off or goes wrong, which ends the records.
     """
-    pieces = _array_items if form == "JSON array" else _lines
+    pieces = _array_items if file_format == "JSON array" else _lines
     with open_binary(path) as stream:
         for record, (line, content) in enumerate(pieces(stream), start=1):
             if record == 1 and isinstance(content, bytes):
@@ -137,9 +139,9 @@ def records(path: Path, form: str) -> Iterator[tuple[int, int, bytes | str]]:
             yield record, line, content
 
 
-def show_first(path: Path, form: str) -> str:
+def show_first(path: Path, file_format: str) -> str:
     """Return the first record of a file as far as it can be printed."""
-    for _, _, content in records(path, form):
+    for _, _, content in records(path, file_format):
         if isinstance(content, str):
             return content  # why there is none
         return content[:SHOWN_BYTES].decode("utf-8", "replace").strip()

@@ -59,7 +59,7 @@ RECORDS = [review("I like it.", 5.0), review("It's bad", 1.0), review("ok", 3)]
 
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize(
-    ("form", "content"),
+    ("file_format", "content"),
     [
         ("JSON lines", lines(RECORDS)),
         ("JSON lines", lines(RECORDS).replace(b"\n", b"\r\n\r\n")),
@@ -69,14 +69,14 @@ RECORDS = [review("I like it.", 5.0), review("It's bad", 1.0), review("ok", 3)]
     ],
 )
 def test_every_published_form_gives_the_same_rows(
-    tmp_path, form, content, zipped
+    tmp_path, file_format, content, zipped
 ):
     # The name must not matter: some .json files of the web are gzipped.
     report, rows = read(
         tmp_path, gzip.compress(content) if zipped else content
     )
-    assert report.form == form
-    careful = form == "Python literals"
+    assert report.format == file_format
+    careful = file_format == "Python literals"
     assert report.reader == ("careful" if careful else "fast")
     assert (report.rows, report.kept, report.dropped) == (3, 3, {})
     assert [(r["text"], r["overall"], r["label"]) for r in rows] == [
@@ -111,10 +111,10 @@ def test_a_field_that_comes_late_in_the_file_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
-@pytest.mark.parametrize("form", [json.dumps, repr])
-def test_a_blank_name_is_none(tmp_path, blank, form):
+@pytest.mark.parametrize("file_format", [json.dumps, repr])
+def test_a_blank_name_is_none(tmp_path, blank, file_format):
     record = review(reviewerID=blank, reviewID="7")
-    _, [row] = read(tmp_path, form(record).encode())
+    _, [row] = read(tmp_path, file_format(record).encode())
     assert (row["reviewer"], row["review"]) == (None, "7")
 
 
@@ -133,19 +133,27 @@ def test_a_text_full_of_nuls_is_no_utf_16(tmp_path):
     assert row["text"] == "wide letters of a text"
 
 
-@pytest.mark.parametrize("form", ["lines", "array", "literals"])
-def test_another_encoding_is_refused_and_a_slip_is_mended(tmp_path, form):
+@pytest.mark.parametrize("file_format", ["lines", "array", "literals"])
+def test_another_encoding_is_refused_and_a_slip_is_mended(
+    tmp_path, file_format
+):
     sound, other = review("sound"), review("größer")
     encoded = [
-        (repr(r) if form == "literals" else json.dumps(r, ensure_ascii=False))
+        (
+            repr(r)
+            if file_format == "literals"
+            else json.dumps(r, ensure_ascii=False)
+        )
         for r in (sound, other)
     ]
     sound, other = (text.encode("latin-1") for text in encoded)
-    joint = {"lines": b"\n", "array": b",\n", "literals": b"\n"}[form]
+    joint = {"lines": b"\n", "array": b",\n", "literals": b"\n"}[file_format]
     for number, allowed in ((1, True), (2, False)):
         content = joint.join([sound] * (100 - number) + [other] * number)
         path = tmp_path / "reviews.json"
-        path.write_bytes(b"[%s]" % content if form == "array" else content)
+        path.write_bytes(
+            b"[%s]" % content if file_format == "array" else content
+        )
         report = reading.read_file(path, "a", tmp_path / "part.parquet")
         assert (report.rows, report.kept) == (100, 100)
         if allowed:
@@ -161,16 +169,18 @@ def test_another_encoding_is_refused_and_a_slip_is_mended(tmp_path, form):
 
 
 @pytest.mark.parametrize("joint", ["\n", "", ",\n"])
-@pytest.mark.parametrize("form", ["array", "lines", "short arrays"])
+@pytest.mark.parametrize("file_format", ["array", "lines", "short arrays"])
 @pytest.mark.parametrize("damage", ["", '{"reviewText": "cut off", oops}\n'])
-def test_what_follows_an_array_is_read_too(tmp_path, joint, form, damage):
+def test_what_follows_an_array_is_read_too(
+    tmp_path, joint, file_format, damage
+):
     first = [review(f"one {n}") for n in range(200)]
     others = [review(f"two {n}") for n in range(1000)]
     joined = {
         "array": json.dumps(others),
         "lines": lines(others).decode(),
         "short arrays": "\n".join(json.dumps([one]) for one in others),
-    }[form]
+    }[file_format]
     content = json.dumps(first) + joint + damage + joined
     report, rows = read(tmp_path, content.encode())
     assert report.dropped == ({"damaged JSON": 1} if damage else {})
@@ -294,7 +304,7 @@ def test_a_byte_order_mark_is_no_damage(tmp_path):
 def test_a_first_line_of_invalid_utf8_is_still_json(tmp_path):
     first = json.dumps(review("caf@")).encode().replace(b"@", b"\xe9")
     report, rows = read(tmp_path, lines([first, *RECORDS]))
-    assert (report.form, report.reader) == ("JSON lines", "fast")
+    assert (report.format, report.reader) == ("JSON lines", "fast")
     assert len(rows) == 4 and rows[0]["text"] == "caf�"
 
 
@@ -534,7 +544,7 @@ def test_both_readers_agree_and_nothing_is_lost(
     # One file in three breaks off.
     report, rows = read(tmp_path, whole[: len(whole) - cut * (cut % 3 == 0)])
     expected, dropped = [], 0
-    for record, _, piece in records_of(report.path, report.form):
+    for record, _, piece in records_of(report.path, report.format):
         row, _ = parse(piece)
         dropped += row is None
         if row is not None:
@@ -550,8 +560,10 @@ def test_both_readers_agree_and_nothing_is_lost(
 # Records that are made to do harm
 
 
-@pytest.mark.parametrize("form", ["lines", "array", "literals"])
-def test_numbers_of_thousands_of_digits_cost_a_record_at_most(tmp_path, form):
+@pytest.mark.parametrize("file_format", ["lines", "array", "literals"])
+def test_numbers_of_thousands_of_digits_cost_a_record_at_most(
+    tmp_path, file_format
+):
     digits = "1" * 5000  # Python turns no such text into a number
     records = [
         f'{{"reviewText": "a &#{digits}; b", "overall": 5}}',
@@ -559,10 +571,10 @@ def test_numbers_of_thousands_of_digits_cost_a_record_at_most(tmp_path, form):
         '{"reviewText": oops, "overall": 4}',  # the careful reader is asked
         '{"reviewText": "d", "overall": 4}',
     ]
-    if form == "literals":
+    if file_format == "literals":
         records = [record.replace('"', "'") for record in records]
     content = "\n".join(records)
-    if form == "array":
+    if file_format == "array":
         content = "[" + ",\n".join(records) + "]"
     report, rows = read(tmp_path, content.encode())
     assert report.rows == 4
