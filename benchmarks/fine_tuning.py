@@ -46,7 +46,7 @@ from nlp_helpers.models import loading
 SEED = 2018
 PADDED = 512
 BATCH = 8  # of the article, and the Trainer's default
-ARTICLE_SHARE = 8  # its part of the examples, to end within the hour
+ARTICLE_DIVISOR = 8  # its part of the examples, to end within the hour
 # Sentences are short; where no reviews are at hand, lengths of about the same
 # distribution: the logarithm of those of 2014's phone reviews is normal.
 MEAN_LOG, SPREAD_LOG = 4.5, 0.9
@@ -115,7 +115,7 @@ def article(
     tokenizer = loading.load_tokenizer("minilm-l6")
     groups = training.parameter_groups(model, 0.01)
     optimizer = torch.optim.AdamW(groups, lr=2e-5, foreach=False, fused=False)
-    number = max(BATCH, len(tokens) // ARTICLE_SHARE)
+    number = max(BATCH, len(tokens) // ARTICLE_DIVISOR)
     started = time.perf_counter()
     for start in range(0, number, BATCH):
         rows = slice(start, start + BATCH)
@@ -312,7 +312,7 @@ def compare_speed(
         "train_vs_trainer_default": speed["project"]
         / speed["trainer_default"],
         "train_vs_trainer_best": speed["project"] / speed["trainer_best"],
-        "gemm_peak_share": share,
+        "gemm_peak_fraction": share,
     }
 
 
@@ -401,7 +401,7 @@ def take(tokens: TokenSet, rows: np.ndarray) -> TokenSet:
 def read_snippets(build: Path) -> tuple[pd.DataFrame, TokenSet]:
     """Return the rated sentences without duplicates, and their tokens."""
     files_by_category = sources.fetch("amazon-snippets", [])
-    reading.read(files_by_category, build / "parts", max_bad_share=0)
+    reading.read(files_by_category, build / "parts", max_bad_fraction=0)
     splitting.split(build / "parts", build / "splits", seed=SEED)
     tables = [
         pd.read_parquet(build / "splits" / f"{name}.parquet")

@@ -39,7 +39,7 @@ MODEL = "minilm-l6"
 MAX_LENGTH = 512
 POOLED_DOCUMENTS = 30_000
 STARS = (1.0, 2.0, 3.0, 4.0, 5.0)
-STAR_SHARES = (0.10, 0.07, 0.10, 0.20, 0.53)
+STAR_FRACTIONS = (0.10, 0.07, 0.10, 0.20, 0.53)
 CHUNK_ROWS = 10_000
 AVERAGE_BYTES = 740  # of a record, roughly
 
@@ -71,7 +71,7 @@ def make_reviews(path: Path, rows: int) -> None:
             lengths = np.clip(lengths, 5, 1500).astype(int)
             drawn = np.searchsorted(shares, generator.random(lengths.sum()))
             texts = np.split(words[drawn], np.cumsum(lengths)[:-1])
-            stars = generator.choice(STARS, size, p=STAR_SHARES)
+            stars = generator.choice(STARS, size, p=STAR_FRACTIONS)
             reviewers = generator.integers(10**9, size=size)
             products = generator.integers(10**5, size=size)
             for row in range(size):

@@ -45,7 +45,7 @@ SECRET_NAME = re.compile(
 SECRET = re.compile(r"\s*(?![\[<])(?=.*\d)\S{8,}\s*")
 Count = Annotated[int, Field(ge=1)]
 TopK = Annotated[int, Field(ge=1, le=1000)]  # every vocabulary has more
-Share = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
@@ -73,7 +73,7 @@ class NextToken(Common):
     temperature: float = Field(
         gt=0, description="below 1 sharpens, above 1 flattens"
     )
-    top_p: Share = Field(description="probability mass of the nucleus")
+    top_p: Fraction = Field(description="probability mass of the nucleus")
 
 
 class FillMask(Common):
@@ -104,7 +104,7 @@ class AmazonPreprocessing(Common):
         description="categories to read; [] means all"
     )
     sample_per_category: int = Field(ge=0, description="0 keeps all reviews")
-    max_bad_share: float = Field(
+    max_bad_fraction: float = Field(
         ge=0, le=1, description="share of unusable records that is tolerated"
     )
     group_by: Literal["review", "product", "reviewer", "none"] = Field(

@@ -154,8 +154,8 @@ def confusion_matrix(
 ) -> Figure:
     """Draw counts, rows the true classes, columns the predicted ones."""
     figure, [axis] = _figure(title, 4.2, 3.8)
-    shares = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    fractions = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
+    axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(matrix.shape):
         axis.text(
             column,
@@ -163,7 +163,7 @@ def confusion_matrix(
             f"{matrix[row, column]}",
             ha="center",
             va="center",
-            color="white" if shares[row, column] > 0.5 else "black",
+            color="white" if fractions[row, column] > 0.5 else "black",
         )
     ticks = range(len(names))
     axis.set_xticks(ticks, names)

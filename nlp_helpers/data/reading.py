@@ -92,20 +92,20 @@ class Report:
     garbled_line: int = 0  # of the first record that is not UTF-8
     rejects: list[dict[str, Any]] = field(default_factory=list)
 
-    def check(self, max_bad_share: float) -> None:
+    def check(self, max_bad_fraction: float) -> None:
         """Raise a UserError if too many records were dropped or garbled."""
         assert self.rows == self.kept + sum(self.dropped.values())
         garbled = self.repaired[NOT_UTF8]
-        if garbled > max_bad_share * self.rows:
+        if garbled > max_bad_fraction * self.rows:
             raise UserError(
                 f"{self.path}: {garbled} of {self.rows} records are not UTF-8,"
                 f" the first on line {self.garbled_line}, more than"
-                f" max_bad_share {max_bad_share:.1%} allows; mend them, or"
+                f" max_bad_fraction {max_bad_fraction:.1%} allows; mend them, or"
                 " convert a file of another encoding (`iconv -f ENCODING -t"
-                " utf-8`), or raise max_bad_share"
+                " utf-8`), or raise max_bad_fraction"
             )
         bad = sum(self.dropped.values())
-        if bad <= max_bad_share * self.rows:
+        if bad <= max_bad_fraction * self.rows:
             return
         reasons = ", ".join(f"{n} {why}" for why, n in self.dropped.items())
         first = "; ".join(
@@ -115,14 +115,14 @@ class Report:
         raise UserError(
             f"{self.path}: {bad} of {self.rows} records"
             f" ({bad / self.rows:.1%}) cannot be used ({reasons}), more than"
-            f" max_bad_share {max_bad_share:.1%} allows; {first}; see"
+            f" max_bad_fraction {max_bad_fraction:.1%} allows; {first}; see"
             f" rejects.jsonl in output_dir, {self._remedy()}"
         )
 
     def _remedy(self) -> str:
         """Say what to do about dropped records."""
         if self.kept or self.dropped.keys() - {"no text", "no rating"}:
-            return "mend the file, or raise max_bad_share"
+            return "mend the file, or raise max_bad_fraction"
         text, rating = (" or ".join(NAMES[n]) for n in ("text", "overall"))
         return f"and rename the fields: text to {text}, rating to {rating}"
 
@@ -392,7 +392,7 @@ def _read_carefully(
 def read(
     review_files: dict[str, list[Path]],
     folder: Path,
-    max_bad_share: float = 0.01,
+    max_bad_fraction: float = 0.01,
     engine: str = "local",
     num_workers: int = 0,
 ) -> list[Report]:
@@ -404,7 +404,7 @@ def read(
     Args:
         review_files: category -> its files.
         folder: replaced if it exists; it appears whole or not at all.
-        max_bad_share: share of a file's records that may be dropped, and
+        max_bad_fraction: share of a file's records that may be dropped, and
             share that may lose letters because they are not UTF-8.
         engine: see `engine.run`.
         num_workers: see `engine.run`.
@@ -427,7 +427,7 @@ def read(
         lines = (json.dumps(r, ensure_ascii=False) + "\n" for r in rejects)
         files.write_text(folder.with_name("rejects.jsonl"), "".join(lines))
         for report in reports:
-            report.check(max_bad_share)
+            report.check(max_bad_fraction)
     return reports
 
 

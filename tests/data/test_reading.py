@@ -429,7 +429,7 @@ def test_too_much_damage_stops_the_run_and_leaves_the_rejects(tmp_path):
     target = tmp_path / "out" / "parts"
     files = {"a": [good], "b": [bad]}
     with pytest.raises(UserError) as error:
-        reading.read(files, target, max_bad_share=0.05)
+        reading.read(files, target, max_bad_fraction=0.05)
     for part in ("bad.json", "2 of 29", "6.9%", "2 damaged JSON", "line 28"):
         assert part in str(error.value)
     assert not target.exists()
@@ -449,7 +449,7 @@ def test_too_much_damage_stops_the_run_and_leaves_the_rejects(tmp_path):
     with pytest.raises(UserError, match="mend the file, or raise max_bad_s"):
         reading.read(files, target)
     bad.write_bytes(lines(RECORDS * 9 + [b"{oops"] * 2))
-    reports = reading.read(files, target, max_bad_share=0.07)
+    reports = reading.read(files, target, max_bad_fraction=0.07)
     table = reading.tabulate(reports)
     assert table["kept"].tolist() == [297, 27]
     assert table["damaged JSON"].tolist() == [0, 2]

@@ -88,8 +88,8 @@ def tokenizer():
     return loading.load_tokenizer("minilm-l6")
 
 
-def masker(tokenizer, share=0.3, whole_word_share=1.0):
-    return examples.Masker(tokenizer, share, whole_word_share)
+def masker(tokenizer, share=0.3, whole_word_fraction=1.0):
+    return examples.Masker(tokenizer, share, whole_word_fraction)
 
 
 def test_every_source_is_read(unpacked):
@@ -217,10 +217,12 @@ def test_prompts_take_turns_and_do_not_repeat_soon():
 TEXT = "the puppeteer photographed an unbelievably small marionette"
 
 
-@pytest.mark.parametrize("whole_word_share", [0.0, 0.5, 1.0])
-def test_masks_hide_whole_words_or_single_tokens(tokenizer, whole_word_share):
+@pytest.mark.parametrize("whole_word_fraction", [0.0, 0.5, 1.0])
+def test_masks_hide_whole_words_or_single_tokens(
+    tokenizer, whole_word_fraction
+):
     [example] = examples.encode_documents(tokenizer, [TEXT], 64)
-    mask = masker(tokenizer, whole_word_share=whole_word_share)
+    mask = masker(tokenizer, whole_word_fraction=whole_word_fraction)
     words = examples.number_words(
         example.input_ids, mask.is_continuation, mask.is_special
     )
@@ -241,10 +243,12 @@ def test_masks_hide_whole_words_or_single_tokens(tokenizer, whole_word_share):
         # 30 % of 7 words or of 13 tokens; four tokens can make whole words
         assert hidden.sum() == 4 or (whole and len(chosen) == 2)
         are_whole.append(whole)
-    if whole_word_share == 1:
+    if whole_word_fraction == 1:
         assert all(are_whole)
     else:
-        assert np.mean(are_whole) == pytest.approx(whole_word_share, abs=0.1)
+        assert np.mean(are_whole) == pytest.approx(
+            whole_word_fraction, abs=0.1
+        )
 
 
 def test_only_the_second_segment_of_a_pair_is_masked(tokenizer):
@@ -386,7 +390,7 @@ def test_attention_is_computed_in_float32():
 
 def test_the_learning_rate_warms_up_holds_and_falls():
     settings = training.Settings(
-        learning_rate=1.0, warmup_steps=10, decay_share=1 / 3
+        learning_rate=1.0, warmup_steps=10, decay_fraction=1 / 3
     )
     rates = [training.learning_rate_at(s, 90, settings) for s in range(1, 91)]
     assert rates[4] == 0.5 and rates[9] == 1 and rates[59] == 1
@@ -396,7 +400,7 @@ def test_the_learning_rate_warms_up_holds_and_falls():
         training.learning_rate_at(s, 180, settings) for s in range(1, 61)
     ]
     assert longer == rates[:60]
-    half = replace(settings, decay_share=0.5)
+    half = replace(settings, decay_fraction=0.5)
     assert training.learning_rate_at(68, 90, half) == pytest.approx(23 / 45)
     at_once = replace(settings, warmup_steps=0)
     assert training.learning_rate_at(1, 90, at_once) == 1
@@ -408,8 +412,8 @@ SMALL = training.Settings(
     max_length=32,
     learning_rate=1e-2,
     warmup_steps=2,
-    decay_share=0.63,
-    whole_word_share=0.5,
+    decay_fraction=0.63,
+    whole_word_fraction=0.5,
     seed=2018,
 )
 
@@ -553,8 +557,8 @@ def test_what_cannot_be_started_from_is_refused(corpus, tmp_path, kind):
 def test_a_checkpoint_of_other_settings_is_refused(corpus, tmp_path):
     output = tmp_path / "out"
     training.train(*corpus, output, 1, 1, SMALL, "cpu")
-    other = replace(SMALL, mask_share=0.4)
-    with pytest.raises(UserError, match="mask_share 0.2, not 0.4"):
+    other = replace(SMALL, mask_fraction=0.4)
+    with pytest.raises(UserError, match="mask_fraction 0.2, not 0.4"):
         training.train(*corpus, output, 2, 1, other, "cpu")
 
 
@@ -562,12 +566,12 @@ def test_a_run_is_of_its_texts_and_can_be_lengthened_in_time(
     corpus, tmp_path, capsys
 ):
     output = tmp_path / "out"
-    steady = replace(SMALL, decay_share=0.1, warmup_steps=0)
+    steady = replace(SMALL, decay_fraction=0.1, warmup_steps=0)
     training.train(*corpus, output, 1, 1, steady, "cpu")
     training.train(*corpus, output, 3, 1, steady, "cpu")
     training.train(*corpus, output, 3, 1, steady, "cpu")
     assert "has the 3 steps: nothing to train" in capsys.readouterr().out
-    falling = replace(SMALL, decay_share=0.9)
+    falling = replace(SMALL, decay_fraction=0.9)
     training.train(*corpus, tmp_path / "falling", 3, 1, falling, "cpu")
     with pytest.raises(UserError, match="at step 3 .* --num-steps 3 already"):
         training.train(*corpus, tmp_path / "falling", 9, 1, falling, "cpu")

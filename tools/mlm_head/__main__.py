@@ -9,7 +9,7 @@ from tools.mlm_head import generated, texts, training
 
 DEFAULTS = training.Settings()
 COUNT = click.IntRange(min=1)
-SHARE = click.FloatRange(0, 1)
+FRACTION = click.FloatRange(0, 1)
 FOLDER_PATH = click.Path(file_okay=False, path_type=Path)
 FOLDER = click.option(
     "--folder",
@@ -109,21 +109,24 @@ def collect(folder: Path, held_out: Path) -> None:
     help="Steps until the rate is reached.",
 )
 @click.option(
+    "--decay-fraction",
     "--decay-share",
-    default=DEFAULTS.decay_share,
+    default=DEFAULTS.decay_fraction,
     type=click.FloatRange(0, 1, min_open=True),
     help="Share of the steps in which the rate goes down to zero.",
 )
 @click.option(
+    "--mask-fraction",
     "--mask-share",
-    default=DEFAULTS.mask_share,
-    type=SHARE,
+    default=DEFAULTS.mask_fraction,
+    type=FRACTION,
     help="Share of the tokens to mask.",
 )
 @click.option(
+    "--whole-word-fraction",
     "--whole-word-share",
-    default=DEFAULTS.whole_word_share,
-    type=SHARE,
+    default=DEFAULTS.whole_word_fraction,
+    type=FRACTION,
     help="Share of the examples in which whole words are masked.",
 )
 @click.option(

@@ -84,23 +84,23 @@ class Masker:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        mask_share: float,
-        whole_word_share: float,
+        mask_fraction: float,
+        whole_word_fraction: float,
     ):
         """Look up which ids go on with a word, and which are special.
 
         Args:
             tokenizer: of the model.
-            mask_share: share of an example's words (or tokens) to mask.
-            whole_word_share: share of the examples that hide whole words.
+            mask_fraction: share of an example's words (or tokens) to mask.
+            whole_word_fraction: share of the examples that hide whole words.
         """
         tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         self.is_continuation = np.array([t.startswith("##") for t in tokens])
         self.is_special = np.zeros(len(tokens), bool)
         self.is_special[tokenizer.all_special_ids] = True
         self.mask_token_id = tokenizer.mask_token_id
-        self.mask_share = mask_share
-        self.whole_word_share = whole_word_share
+        self.mask_fraction = mask_fraction
+        self.whole_word_fraction = whole_word_fraction
 
     def mask(
         self, example: Example, generator: np.random.Generator
@@ -108,12 +108,12 @@ class Masker:
         """Return (input_ids, labels), both of shape (T,)."""
         ids = example.input_ids
         units = number_words(ids, self.is_continuation, self.is_special)
-        if generator.random() >= self.whole_word_share:
+        if generator.random() >= self.whole_word_fraction:
             units = np.where(units >= 0, np.arange(len(ids)), -1)
         if example.second_start < len(ids):
             units[: example.second_start] = -1
         candidates = np.unique(units[units >= 0])
-        number = max(1, round(self.mask_share * len(candidates)))
+        number = max(1, round(self.mask_fraction * len(candidates)))
         chosen = np.isin(
             units, generator.choice(candidates, number, replace=False)
         )

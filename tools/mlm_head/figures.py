@@ -13,7 +13,7 @@ from transformers import (
 
 from nlp_helpers.core.errors import UserError
 
-MASK_SHARE = 0.15
+MASK_FRACTION = 0.15
 MAX_LENGTH = 128  # tokens; longer documents are cut into pieces
 BATCH_SIZE = 16
 SEED = 2018  # of the masks, whatever seed a model was trained with
@@ -114,7 +114,7 @@ def _mask(
         pieces["input_ids"], pieces.pop("special_tokens_mask"), strict=True
     ):
         words = np.flatnonzero(np.array(special) == 0)
-        count = max(1, round(MASK_SHARE * len(words)))
+        count = max(1, round(MASK_FRACTION * len(words)))
         hidden = generator.choice(words, count, replace=False)
         labels.append(torch.full((len(ids),), -1))
         labels[-1][hidden] = torch.tensor(ids)[hidden]

@@ -24,7 +24,7 @@ from nlp_helpers.core.yaml_files import read_yaml
 from tools.mlm_head import generated
 
 SOURCES_FILE = Path(__file__).with_name("sources.yaml")
-HELD_OUT_SHARE = 0.02
+HELD_OUT_FRACTION = 0.02
 MIN_WORDS = 3  # a document with fewer has nothing to predict from
 MAX_WORDS = 2_000_000  # of each source, about; or as sources.yaml says
 HELD_OUT_WORDS = 2500  # of each source, about, for the evaluation
@@ -240,7 +240,7 @@ def clean(documents: Iterable[str]) -> list[str]:
 def is_held_out(document: str) -> bool:
     """Decide by a hash: the same whatever the other documents are."""
     digest = hashlib.sha256(document.encode()).digest()
-    return int.from_bytes(digest[:4], "big") < HELD_OUT_SHARE * 2**32
+    return int.from_bytes(digest[:4], "big") < HELD_OUT_FRACTION * 2**32
 
 
 def take_words(documents: list[str], most_words: int) -> list[str]:

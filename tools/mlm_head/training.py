@@ -57,21 +57,21 @@ class Settings:
     max_length: int = 128
     learning_rate: float = 4e-4
     warmup_steps: int = 200
-    decay_share: float = 0.97
-    mask_share: float = 0.2
-    whole_word_share: float = 0.25
+    decay_fraction: float = 0.97
+    mask_fraction: float = 0.2
+    whole_word_fraction: float = 0.25
     seed: int = 2026
 
 
 def learning_rate_at(step: int, num_steps: int, settings: Settings) -> float:
-    """Warm up, hold, and go down to zero over the last `decay_share`.
+    """Warm up, hold, and go down to zero over the last `decay_fraction`.
 
     Nothing before the decay depends on `num_steps`: an unfinished run can be
     lengthened, or be brought to its end early.
     """
     warm = min(1.0, step / max(1, settings.warmup_steps))
     decay = min(
-        1.0, (num_steps + 1 - step) / (num_steps * settings.decay_share)
+        1.0, (num_steps + 1 - step) / (num_steps * settings.decay_fraction)
     )
     return settings.learning_rate * warm * decay
 
@@ -333,7 +333,7 @@ def _train(
         f" {sum(p.numel() for p in parameters.values()):,} trained parameters"
     )
     masker = examples.Masker(
-        tokenizer, settings.mask_share, settings.whole_word_share
+        tokenizer, settings.mask_fraction, settings.whole_word_fraction
     )
     plan = examples.plan_batches(
         lengths, settings.batch_rows, settings.max_length, settings.seed
