@@ -5,9 +5,9 @@ The 2014 and 2018 releases name their fields `reviewText` and `overall`, the
 Python literals a line, plain or gzipped.
 
 Two readers share the work. DuckDB reads what is sound at full speed and says
-which records it is not sure of; the careful reader takes those one by one,
+which records it is not sure of; the lenient reader takes those one by one,
 repairs what is safe to repair, and gives a reason for all that it drops. A
-file that DuckDB cannot read at all goes through the careful reader as a whole.
+file that DuckDB cannot read at all goes through the lenient reader as a whole.
 """
 
 import json
@@ -84,7 +84,7 @@ class Report:
 
     path: Path
     format: str  # JSON lines, JSON array or Python literals
-    reader: str = "fast"  # or careful, if DuckDB could not read the file
+    reader: str = "strict"  # or lenient, if DuckDB could not read the file
     rows: int = 0
     kept: int = 0
     dropped: Counter = field(default_factory=Counter)  # reason -> records
@@ -162,7 +162,7 @@ def query_parquet(question: str, **tables: Path) -> pd.DataFrame:
         return connection.sql(question).df()
 
 
-# The fast reader
+# The strict reader
 
 
 def build_select(
@@ -198,7 +198,7 @@ def build_select(
 def survey(path: Path) -> Counter:
     """Count the records of each label at full speed, keeping none.
 
-    The key None stands for the records that need the careful reader. A first
+    The key None stands for the records that need the lenient reader. A first
     look at a large file: here JSON's true counts as a rating of 1.
 
     Raises:
@@ -224,7 +224,7 @@ def survey(path: Path) -> Counter:
         ) from error
 
 
-def _read_fast(
+def _read_strictly(
     path: Path,
     file_format: str,
     category: str,
@@ -279,12 +279,12 @@ def read_file(path: Path, category: str, target: Path) -> Report:
     if report.format != "Python literals":
         try:
             with _Writer(target, category) as writer:
-                report.rows, unsure = _read_fast(
+                report.rows, unsure = _read_strictly(
                     path, report.format, category, writer.write
                 )
                 # DuckDB checks no check sums; reading to the end does.
                 sure = (
-                    _read_carefully(report, writer, unsure)
+                    _read_leniently(report, writer, unsure)
                     if unsure
                     else report.rows > 0 and is_whole(path)
                 )
@@ -292,15 +292,15 @@ def read_file(path: Path, category: str, target: Path) -> Report:
                 report.kept = writer.rows
                 return report
         except (duckdb.InvalidInputException, duckdb.IOException):
-            pass  # too damaged for DuckDB: all of it the careful way
+            pass  # too damaged for DuckDB: the lenient reader takes all of it
         except OSError as error:
             # Once rows stream, DuckDB's errors come through Arrow like this.
             if error.errno is not None or "Out of Memory" in str(error):
                 raise
         report = Report(path, report.format)
-    report.reader = "careful"
+    report.reader = "lenient"
     with _Writer(target, category) as writer:
-        _read_carefully(report, writer, None)
+        _read_leniently(report, writer, None)
     report.kept = writer.rows
     return report
 
@@ -341,7 +341,7 @@ class _Writer:
         self.file.close()
 
 
-def _read_carefully(
+def _read_leniently(
     report: Report, writer: _Writer, wanted: set[int] | None
 ) -> bool:
     """Read the `wanted` records, or all; count them and keep the rejects.
@@ -432,7 +432,7 @@ def read(
 
 
 def tabulate(reports: list[Report]) -> pd.DataFrame:
-    """Make a table of the reports: a row a file, a column a fate."""
+    """Make a table of the reports: a row a file, a column an outcome."""
     rows = [
         {
             "file": report.path.name,
@@ -446,7 +446,7 @@ def tabulate(reports: list[Report]) -> pd.DataFrame:
         for report in reports
     ]
     table = pd.DataFrame(rows).set_index("file")
-    fates = table.columns.drop(["format", "reader"])
-    return table.astype(dict.fromkeys(fates, "Int64")).fillna(
-        dict.fromkeys(fates, 0)
+    outcomes = table.columns.drop(["format", "reader"])
+    return table.astype(dict.fromkeys(outcomes, "Int64")).fillna(
+        dict.fromkeys(outcomes, 0)
     )

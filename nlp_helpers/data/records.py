@@ -1,4 +1,4 @@
-"""Take review files apart into records, and records into rows, carefully.
+"""Take review files apart into records, and records into rows, leniently.
 
 Nothing here is fast; `reading` hands over the files and the records that
 DuckDB is not sure of. What is safe to repair is repaired, and everything that
@@ -113,7 +113,7 @@ def _read_some(stream: BinaryIO, size: int) -> bytes:
         while len(content) < size and (more := stream.read1(1 << 16)):
             content += more
     except (EOFError, OSError, zlib.error):
-        pass  # the careful reader counts it as a truncated file
+        pass  # the lenient reader counts it as a truncated file
     return content
 
 
