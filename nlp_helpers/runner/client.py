@@ -106,9 +106,9 @@ class WatchedClient(PapermillNotebookClient):
         try:
             return super().execute_cell(cell, cell_index, **kwargs)
         except DeadKernelError:
-            death = self.watch.death = self.watch.obituary()
-            said = {"ename": "KernelDied", "evalue": death}
-            cell.outputs.append(new_output("error", **said, traceback=[death]))
+            cause = self.watch.cause = self.watch.describe_exit()
+            said = {"ename": "KernelDied", "evalue": cause}
+            cell.outputs.append(new_output("error", **said, traceback=[cause]))
             raise
         finally:
             self.watch.on_cell(cell_index + 1, len(self.nb.cells))

@@ -163,14 +163,14 @@ class Execution:
             cell = error.source.strip().splitlines()[0]
             return f", cell `{cell}`: {message}"
         except DeadKernelError as error:
-            return f": {self.watch.death or self.watch.end() or error}"
+            return f": {self.watch.cause or self.watch.exit_reason() or error}"
         except CellTimeoutError:
             return (
                 ": a cell printed faster than could be read, and messages of"
                 " the kernel were lost; print less often"
             )
         except RuntimeError as error:  # of a kernel that does not come up
-            return f": {self.watch.end() or error}"
+            return f": {self.watch.exit_reason() or error}"
         # Of nbformat, for a damaged file.
         except (ValueError, nbformat.ValidationError) as error:
             problem, _, _ = str(error).partition("\n")

@@ -29,7 +29,7 @@ class Watch:
         self.children: list[psutil.Process] = []  # of the kernel
         self.peak = self.last = 0  # bytes
         self.answers: dict[str, Any] = {}
-        self.death: str | None = None
+        self.cause: str | None = None
         self.stopped = False
         self._over = threading.Event()
 
@@ -80,13 +80,13 @@ class Watch:
             with suppress(psutil.Error):
                 child.kill()
 
-    def end(self) -> str | None:
+    def exit_reason(self) -> str | None:
         """Say how the kernel died; None if it did not."""
         if self.process is None or self.process.poll() is None:
             return None
-        return self.obituary()
+        return self.describe_exit()
 
-    def obituary(self) -> str:
+    def describe_exit(self) -> str:
         """Say how the kernel died, how large it was, and what to try."""
         status = self.process.poll() if self.process is not None else None
         cause = f"with exit status {status}"
