@@ -49,7 +49,7 @@ class Execution:
         source: Path,
         output: Path,
         stage: Stage,
-        described: Mapping[str, Any],
+        description: Mapping[str, Any],
         threads: int,
         on_cell: Callable[[int, int], None],
     ) -> None:
@@ -59,12 +59,12 @@ class Execution:
             source: the notebook.
             output: where the executed one goes.
             stage: what it must leave behind.
-            described: what `record.describe` says of it.
+            description: what `record.describe` says of it.
             threads: processors that the kernel computes with.
             on_cell: called with number and total when a cell has ended.
         """
         self.source, self.output, self.stage = source, output, stage
-        self.described = described
+        self.description = described
         self.folder = output.with_suffix("")
         self.watch = watch.Watch(threads, on_cell)
 
@@ -91,7 +91,7 @@ class Execution:
         if (figures := self.folder / "figures").is_dir():
             shutil.rmtree(figures)
         kept = record.Record(
-            self.folder / "run.json", self.described | record.environment()
+            self.folder / "run.json", self.description | record.environment()
         )
         hidden = self.output.with_name(f".{self.output.name}")
         problem: str | None = "it was interrupted"
@@ -146,7 +146,7 @@ class Execution:
                 papermill.execute_notebook(
                     _as_template(self.source),
                     _as_template(hidden),
-                    self.described["parameters"],
+                    self.description["parameters"],
                     kernel_name="python3",
                     engine_name=client.ENGINE,
                     # Twice a cell, which takes longer than most cells.

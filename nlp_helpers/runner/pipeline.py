@@ -134,16 +134,16 @@ class Runner:
         """Run a notebook, unless what it would write is there."""
         name, stage = task.label, self.stages[task.notebook]
         secrets.refuse(task.values, name)
-        described = record.describe(task, stage)
+        description = record.describe(task, stage)
         metrics = task.output.with_suffix("") / "metrics.json"
-        if not self.force and is_current(task.output, described):
+        if not self.force and is_current(task.output, description):
             found = files.read_json(metrics)
             return Result(name, "unchanged", task.output, 0.0, found)
         execution = execute.Execution(
             paths.project_root() / "notebooks" / f"{task.notebook}.ipynb",
             task.output,
             stage,
-            described,
+            description,
             self._cores(stage),
             lambda number, total: self.on_event(name, f"{number}/{total}"),
         )
@@ -222,12 +222,12 @@ def _room(group: Path) -> int | None:
     return max(1, int(most) - int(used) + (int(kept[1]) if kept else 0))
 
 
-def is_current(output: Path, described: dict[str, Any]) -> bool:
+def is_current(output: Path, description: dict[str, Any]) -> bool:
     """Tell whether a finished run of the same left all that is there."""
     found = record.read(output.with_suffix("") / "run.json")
     if not found or found["status"] != "finished":
         return False
-    if not record.is_of(found, described):
+    if not record.matches(found, description):
         return False
     if not output.is_file():
         return False

@@ -22,9 +22,9 @@ from nlp_helpers.runner.tasks import Task
 
 PACKAGE = Path(nlp_helpers.__file__).parent
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-HANDED_ON = ("splits", "shards", "checkpoint")  # what others may read
+OUTPUT_FOLDERS = ("splits", "shards", "checkpoint")  # what others may read
 # The entries that decide what a run writes, on whatever machine.
-MADE_OF = (
+INPUT_KEYS = (
     "parameters",
     "notebook_sha256",
     "code_sha256",
@@ -107,7 +107,7 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
         "notebook_sha256": files.sha256(source),
         "code_sha256": _hash_code(),
         "inputs": {
-            name: _hash_handed_on(paths.resolve(given[name]))
+            name: _hash_outputs(paths.resolve(given[name]))
             for name in stage.inputs
         },
         "model": _describe_folder(given["model_name"])
@@ -119,27 +119,27 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
         "processors": engine.processors(),
         "gpus": uses_gpu(given) and os.environ.get(VISIBLE_GPUS, "all"),
         "float32": bool(os.environ.get(paths.FLOAT32_VARIABLE)),
-        "must_leave": [stage.artifacts, stage.bounds],
+        "expected_outputs": [stage.artifacts, stage.bounds],
     }
     key = files.hash_text(json.dumps(decides, sort_keys=True))
     named = {"notebook": notebook, "profile": task.profile, "key": key}
     return named | decides
 
 
-def is_of(found: dict[str, Any], described: dict[str, Any]) -> bool:
-    """Tell whether a record is of what is described now.
+def matches(found: dict[str, Any], description: dict[str, Any]) -> bool:
+    """Tell whether a record is of what is description now.
 
     Runs of a sweep are compared without Python, packages and machine: another
     machine of a cluster may have run it.
     """
-    if described["profile"] == "sweep":
-        return is_made_of(found, described)
-    return found.get("key") == described["key"]
+    if description["profile"] == "sweep":
+        return matches_inputs(found, description)
+    return found.get("key") == description["key"]
 
 
-def is_made_of(found: dict[str, Any], described: dict[str, Any]) -> bool:
+def matches_inputs(found: dict[str, Any], description: dict[str, Any]) -> bool:
     """Tell whether a record is of the same, on whatever machine."""
-    return all(found.get(name) == described[name] for name in MADE_OF)
+    return all(found.get(name) == description[name] for name in INPUT_KEYS)
 
 
 def uses_gpu(values: Mapping[str, Any]) -> bool:
@@ -196,11 +196,11 @@ def _hash_code() -> str:
     return files.hash_tree(PACKAGE, sources)
 
 
-def _hash_handed_on(folder: Path) -> str:
+def _hash_outputs(folder: Path) -> str:
     """Hash what a notebook left for another."""
     found = [
         path
-        for name in HANDED_ON
+        for name in OUTPUT_FOLDERS
         for path in (folder / name).rglob("*")
         if path.is_file()
     ]

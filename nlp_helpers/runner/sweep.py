@@ -164,8 +164,10 @@ def _state(task: Task) -> tuple[str, dict[str, Any]]:
     """Return status and record; `outdated` if what it is of has changed."""
     path = task.output.with_suffix("") / "run.json"
     found = record.read(path) or {"status": "missing"}
-    described = record.describe(task, stages.read()[task.notebook])
-    if found["status"] == "finished" and not record.is_of(found, described):
+    description = record.describe(task, stages.read()[task.notebook])
+    if found["status"] == "finished" and not record.matches(
+        found, description
+    ):
         return "outdated", found
     return found["status"], found
 

@@ -200,7 +200,7 @@ def accept(notebooks: list[str]) -> list[Path]:
         found = record.read(path)
         if not found or found["status"] != "finished":
             problem = "does not record a finished run"
-        elif not record.is_made_of(
+        elif not record.matches_inputs(
             found, record.describe(task, stages.read()[task.notebook])
         ):
             problem = "was made with other code, parameters or inputs"

@@ -69,8 +69,8 @@ def check_nothing_is_half_written(root):
     if found and found["status"] == "finished":
         assert record.artifacts(output) == found["artifacts"]
     else:
-        described = {"profile": "offline", **(found or {"key": ""})}
-        assert not pipeline.is_current(output, described)
+        description = {"profile": "offline", **(found or {"key": ""})}
+        assert not pipeline.is_current(output, description)
     return found["status"] if found else None
 
 
@@ -298,7 +298,7 @@ def test_a_checkpoint_that_another_notebook_reads_is_an_input(tmp_path):
     hashes = set()
     for content in ("one training", "another"):
         path.write_text(content)
-        hashes.add(record._hash_handed_on(tmp_path))
+        hashes.add(record._hash_outputs(tmp_path))
     assert len(hashes) == 2
 
 
