@@ -232,7 +232,7 @@ def measure(
     variant: str, name: str, lengths: np.ndarray, device: str
 ) -> dict[str, float]:
     """Run one variant; return examples a second and its peak memory."""
-    session.quieten()
+    session.silence_libraries()
     place = session.choose_device(device)
     tokens = make_tokens(lengths)
     VARIANTS[variant](name, take(tokens, np.arange(BATCH)), place)  # warms up
@@ -560,7 +560,7 @@ def main(
     json_path: str | None,
 ) -> None:
     """Measure and print; write the figures to a JSON file if asked."""
-    session.quieten()
+    session.silence_libraries()
     figures: dict[str, float] = {}
     if "speed" in parts:
         figures |= compare_speed(model, folder, examples, rounds, device)

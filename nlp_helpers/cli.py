@@ -359,7 +359,7 @@ def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
 
     # Standard output is for the answers alone.
     with redirect_stdout(sys.stderr):
-        session.quieten()
+        session.silence_libraries()
         session.limit_threads()
         folder = str(Path(checkpoint).resolve())
         place = session.choose_device(device)

@@ -54,7 +54,7 @@ def start(seed: int, device: str = "auto") -> Session:
         UserError: CUDA was asked for and there is none.
     """
     os.environ["KERAS_BACKEND"] = "torch"
-    quieten()
+    silence_libraries()
     limit_threads()
     random.seed(seed)
     np.random.seed(seed)
@@ -91,7 +91,7 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def quieten() -> None:
+def silence_libraries() -> None:
     """Let transformers report errors alone, and no bars of its own."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

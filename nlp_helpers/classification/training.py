@@ -261,7 +261,7 @@ def train(
             is damaged or of another run, another process trains there, or
             the loss is not finite.
     """
-    session.quieten()  # this may be a new process
+    session.silence_libraries()  # this may be a new process
     session.limit_threads()
     accelerator = make_accelerator(device)
     is_main = accelerator.is_main_process

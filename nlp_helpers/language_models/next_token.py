@@ -104,7 +104,7 @@ def decode_greedily(
     return input_ids, pd.DataFrame(rows).set_index("step")
 
 
-def keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
+def top_p_filter(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     """Set all but the nucleus to minus infinity (Holtzman et al. 2020).
 
     The nucleus is the smallest set of most probable tokens whose
@@ -125,7 +125,7 @@ def keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     return logits.index_fill(0, ids[outside], float("-inf"))
 
 
-def draw(logits: torch.Tensor, generator: np.random.Generator) -> int:
+def sample_token(logits: torch.Tensor, generator: np.random.Generator) -> int:
     """Draw one of the V tokens, each as often as it is probable.
 
     torch.multinomial would do, but draws differently on other processors.
@@ -157,7 +157,7 @@ def sample(
         input_ids: one prompt, shape (1, T).
         num_steps: number of tokens to draw at most.
         temperature: > 0; below 1 sharpens the distribution, above 1 flattens.
-        top_p: see `keep_top_p`.
+        top_p: see `top_p_filter`.
         seed: the same seed draws the same tokens.
 
     Returns:
@@ -166,8 +166,8 @@ def sample(
     generator = np.random.default_rng(seed)
     for _ in range(num_steps):
         logits = next_token_logits(model, input_ids).float().cpu()
-        kept = keep_top_p(logits / temperature, top_p)
-        chosen = draw(kept, generator)
+        kept = top_p_filter(logits / temperature, top_p)
+        chosen = sample_token(kept, generator)
         input_ids = torch.cat([input_ids, input_ids.new([[chosen]])], dim=1)
         if chosen == tokenizer.eos_token_id:
             break

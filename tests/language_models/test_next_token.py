@@ -66,7 +66,7 @@ def test_decoding_stops_at_the_end_of_the_text(causal):
 )
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(top_p, kept):
     probabilities = torch.tensor([0.125, 0.5, 0.0625, 0.3125])
-    logits = next_token.keep_top_p(probabilities.log(), top_p)
+    logits = next_token.top_p_filter(probabilities.log(), top_p)
     best = probabilities.argsort(descending=True)[:kept]
     assert logits.isfinite().nonzero().flatten().tolist() == sorted(best)
     assert torch.equal(logits[best], probabilities.log()[best])
@@ -74,8 +74,8 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(top_p, kept):
 
 def test_a_top_p_of_1_keeps_every_token():
     logits = torch.linspace(0, 30, 50_000)  # the tail is below rounding
-    assert next_token.keep_top_p(logits, 1.0).isfinite().all()
-    nearly_all = next_token.keep_top_p(logits, 1 - 1e-9).isfinite().sum()
+    assert next_token.top_p_filter(logits, 1.0).isfinite().all()
+    nearly_all = next_token.top_p_filter(logits, 1 - 1e-9).isfinite().sum()
     exact = logits.sort(descending=True).values.softmax(0).double().cumsum(0)
     assert nearly_all == (exact < 1 - 1e-9).sum() + 1
 
@@ -84,7 +84,8 @@ def test_a_token_is_drawn_as_often_as_it_is_probable():
     probabilities = torch.tensor([0.0, 0.5, 0.2, 0.0, 0.3, 0.0])
     generator = np.random.default_rng(0)
     drawn = [
-        next_token.draw(probabilities.log(), generator) for _ in range(4000)
+        next_token.sample_token(probabilities.log(), generator)
+        for _ in range(4000)
     ]
     shares = np.bincount(drawn, minlength=6) / 4000
     assert (shares[[0, 3, 5]] == 0).all()
