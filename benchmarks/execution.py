@@ -121,7 +121,7 @@ def with_nbmake(folder: Path) -> float:
     target.mkdir()
     for name in NOTEBOOKS:
         path = folder / "params" / "offline" / f"{name}.yaml"
-        values = parameters.read_file(name, path)
+        values = parameters.read_parameters(name, path)
         notebook = nbformat.read(folder / "notebooks" / f"{name}.ipynb", 4)
         [cell] = [
             cell

@@ -319,7 +319,7 @@ def compare_speed(
 def notebook_settings() -> training.Settings:
     """Return the settings of notebook 05's offline profile."""
     path = paths.resolve("params/offline/05_bert_fine_tuning.yaml")
-    values = parameters.read_file("05_bert_fine_tuning", path)
+    values = parameters.read_parameters("05_bert_fine_tuning", path)
     return training.read_settings(values)[0]
 
 
@@ -401,7 +401,9 @@ def take(tokens: TokenSet, rows: np.ndarray) -> TokenSet:
 def read_snippets(build: Path) -> tuple[pd.DataFrame, TokenSet]:
     """Return the rated sentences without duplicates, and their tokens."""
     files_by_category = sources.fetch("amazon-snippets", [])
-    reading.read(files_by_category, build / "parts", max_bad_fraction=0)
+    reading.read_reviews(
+        files_by_category, build / "parts", max_bad_fraction=0
+    )
     splitting.split(build / "parts", build / "splits", seed=SEED)
     tables = [
         pd.read_parquet(build / "splits" / f"{name}.parquet")

@@ -225,7 +225,7 @@ def pipeline_ours(
     from nlp_helpers.data import reading, shards, splitting
 
     def work() -> None:
-        reading.read({"reviews": [path]}, folder / "parts")
+        reading.read_reviews({"reviews": [path]}, folder / "parts")
         splitting.split(folder / "parts", folder / "splits", seed=SEED)
         shards.write_shards(
             folder / "splits", folder / "shards", MODEL, MAX_LENGTH, backend
@@ -344,7 +344,7 @@ def measure_workers(path: Path, folder: Path, figures: dict) -> None:
     """Shards with 1 and 2 worker processes of one thread each."""
     from nlp_helpers.data import reading, shards, splitting
 
-    reading.read({"reviews": [path]}, folder / "parts")
+    reading.read_reviews({"reviews": [path]}, folder / "parts")
     splitting.split(folder / "parts", folder / "splits", seed=SEED)
 
     def work(num_workers: int) -> None:

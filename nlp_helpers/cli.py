@@ -241,7 +241,7 @@ def sweep(
     """
     from nlp_helpers.runner import sweep as sweeps
 
-    content = sweeps.read(file)
+    content = sweeps.read_sweep(file)
     folder = sweeps.folder_of(file)
     try:
         combinations = sweeps.plan(content, folder)
@@ -314,7 +314,7 @@ def train(file: Path, output_dir: str | None) -> None:
 
     if not file.is_file():  # here; then it is one below the root
         file = paths.resolve(file)
-    values = parameters.read_file("05_bert_fine_tuning", file)
+    values = parameters.read_parameters("05_bert_fine_tuning", file)
     output = paths.resolve(output_dir or values["output_dir"]) / "training"
     for settings in training.read_settings(values):
         training.train(

@@ -218,7 +218,7 @@ def _type_in_words(entry: Mapping[str, Any]) -> str:
     return ", ".join([words, *bounds])
 
 
-def read_file(notebook: str, path: Path) -> dict[str, Any]:
+def read_parameters(notebook: str, path: Path) -> dict[str, Any]:
     """Read and check a parameters file.
 
     Raises:

@@ -29,7 +29,7 @@ def parameters_cell(project, notebook):
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_the_cell_holds_the_offline_values(project, notebook):
     path = project / "params" / "offline" / f"{notebook}.yaml"
-    given = parameters.read_file(notebook, path)
+    given = parameters.read_parameters(notebook, path)
     assert parameters_cell(project, notebook) == given
 
 
@@ -39,7 +39,7 @@ def test_every_file_fits_and_every_key_is_explained(
     project, profile, notebook
 ):
     path = project / "params" / profile / f"{notebook}.yaml"
-    given = parameters.read_file(notebook, path)
+    given = parameters.read_parameters(notebook, path)
     assert set(given) == set(parameters.SCHEMAS[notebook].model_fields)
     assert given["output_dir"] == f"outputs/{profile}/{notebook}"
     lines = path.read_text().splitlines()
@@ -92,7 +92,7 @@ def test_a_short_exponent_is_a_number(project, tmp_path):
     assert "learning_rate: 2.0e-4" in text
     for written in ("2e-4", "2E-4", "+2e-4", "2.e-4"):
         path.write_text(text.replace("2.0e-4", written))
-        found = parameters.read_file(NOTEBOOKS[4], path)
+        found = parameters.read_parameters(NOTEBOOKS[4], path)
         assert found["learning_rate"] == 2e-4
 
 
@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
 ):
     path = changed(project, tmp_path, values)
     with pytest.raises(UserError, match=message) as caught:
-        parameters.read_file("05_bert_fine_tuning", path)
+        parameters.read_parameters("05_bert_fine_tuning", path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
@@ -144,12 +144,12 @@ def test_what_is_no_mapping_is_refused(tmp_path, text):
     path = tmp_path / "broken.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match="broken.yaml"):
-        parameters.read_file("01_next_token", path)
+        parameters.read_parameters("01_next_token", path)
 
 
 def test_a_missing_file_and_a_missing_key_are_named(project, tmp_path):
     with pytest.raises(UserError, match="no parameters file .*absent.yaml"):
-        parameters.read_file("01_next_token", tmp_path / "absent.yaml")
+        parameters.read_parameters("01_next_token", tmp_path / "absent.yaml")
     given = parameters_cell(project, "01_next_token")
     del given["prompt"]
     with pytest.raises(UserError, match="prompt is missing"):
@@ -209,10 +209,10 @@ def test_a_number_is_what_it_looks_like(project, tmp_path, old, new, message):
     text = (project / "params/offline/01_next_token.yaml").read_text()
     path.write_text(text.replace(old, new))
     if not message:
-        given = parameters.read_file("01_next_token", path)
+        given = parameters.read_parameters("01_next_token", path)
         name, _, value = new.partition(": ")
         assert given[name] == (value if value == "NO" else float(value))
         return
     with pytest.raises(UserError) as found:
-        parameters.read_file("01_next_token", path)
+        parameters.read_parameters("01_next_token", path)
     assert message in str(found.value) and "\n" not in str(found.value)

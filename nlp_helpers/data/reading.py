@@ -389,7 +389,7 @@ def _read_leniently(
 # Many files
 
 
-def read(
+def read_reviews(
     review_files: dict[str, list[Path]],
     folder: Path,
     max_bad_fraction: float = 0.01,

@@ -62,7 +62,7 @@ def split(
     both sides.
 
     Args:
-        parts: the folder that `reading.read` wrote.
+        parts: the folder that `reading.read_reviews` wrote.
         target: replaced if it exists; it appears whole or not at all.
         group_by: review, product, reviewer or none.
         test_size: share of the groups held out for validation.

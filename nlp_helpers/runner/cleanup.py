@@ -18,7 +18,7 @@ def runs() -> Iterator[tuple[str, dict[str, Any]]]:
     """
     outputs = paths.outputs()
     for path in sorted(outputs.rglob("run.json")):
-        content = record.read(path)
+        content = record.read_record(path)
         place = path.parent.relative_to(outputs).as_posix()
         yield place, content or {"status": "unreadable"}
 
@@ -30,7 +30,7 @@ def clean(dry_run: bool = False) -> Iterator[tuple[Path, int]]:
     """
     outputs = paths.outputs()
     for path in sorted(outputs.rglob("run.json")):
-        content = record.read(path)
+        content = record.read_record(path)
         if not content or content["status"] not in ENDED:
             continue
         for found in _superfluous(path.parent, content):

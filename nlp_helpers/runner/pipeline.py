@@ -49,7 +49,7 @@ class Runner:
         self.on_event = on_event
         self.cores = cores or engine.processors()
         self.jobs = jobs or self.cores
-        self.stages = stages.read()
+        self.stages = stages.read_stages()
         self.active: dict[str, execute.Execution] = {}
         self.stopping = False
         # A second signal may come while the first is being dealt with.
@@ -224,7 +224,7 @@ def _room(group: Path) -> int | None:
 
 def is_current(output: Path, description: dict[str, Any]) -> bool:
     """Tell whether a finished run of the same left all that is there."""
-    found = record.read(output.with_suffix("") / "run.json")
+    found = record.read_record(output.with_suffix("") / "run.json")
     if not found or found["status"] != "finished":
         return False
     if not record.matches(found, description):

@@ -60,7 +60,7 @@ class Record:
         return seconds
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> dict[str, Any] | None:
     """Return what a run.json says, or None if there is none to be read.
 
     A record that says `running` is returned as `stale` when the process that

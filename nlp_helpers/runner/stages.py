@@ -51,7 +51,7 @@ class Stage(BaseModel):
         return None
 
 
-def read() -> dict[str, Stage]:
+def read_stages() -> dict[str, Stage]:
     """Read stages.yaml, in the notebooks' order."""
     return yaml_files.read_registry(STAGES, Stage)
 

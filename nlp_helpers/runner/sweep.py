@@ -35,7 +35,7 @@ class Sweep(BaseModel):
     metric: str
 
 
-def read(path: Path) -> Sweep:
+def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
@@ -87,7 +87,7 @@ def _combination(
         paths.resolve(task.values["output_dir"]): str(place / task.notebook)
         for task in base
     }
-    needs = stages.read()
+    needs = stages.read_stages()
     tasks = []
     for task in base:
         values = dict(task.values)
@@ -163,8 +163,8 @@ def tabulate(sweep: Sweep, combinations: list[list[Task]]) -> pd.DataFrame:
 def _state(task: Task) -> tuple[str, dict[str, Any]]:
     """Return status and record; `outdated` if what it is of has changed."""
     path = task.output.with_suffix("") / "run.json"
-    found = record.read(path) or {"status": "missing"}
-    description = record.describe(task, stages.read()[task.notebook])
+    found = record.read_record(path) or {"status": "missing"}
+    description = record.describe(task, stages.read_stages()[task.notebook])
     if found["status"] == "finished" and not record.matches(
         found, description
     ):

@@ -95,7 +95,7 @@ def _plan_one(root: Path, profile: str, name: str) -> Task:
         UserError: they do not fit.
     """
     path = root / "params" / profile / f"{name}.yaml"
-    values = parameters.read_file(name, path)
+    values = parameters.read_parameters(name, path)
     output = paths.outputs() / profile / f"{name}.ipynb"
     folder = output.with_suffix("")
     if paths.resolve(values["output_dir"]) != folder.resolve():

@@ -59,7 +59,7 @@ def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
             f"there is no {lacking}; run `python -m nlp_helpers run"
             f" {notebook[:2]}` first"
         )
-    content = record.read(found / notebook / "run.json") or {}
+    content = record.read_record(found / notebook / "run.json") or {}
     if content.get("status") != "finished":
         raise UserError(
             f"{paths.shown(found / notebook)} has no finished run; run"
@@ -197,11 +197,11 @@ def accept(notebooks: list[str]) -> list[Path]:
     outputs = paths.outputs()
     for task in tasks.plan("offline", tuple(notebooks)):
         path = task.output.with_suffix("") / "run.json"
-        found = record.read(path)
+        found = record.read_record(path)
         if not found or found["status"] != "finished":
             problem = "does not record a finished run"
         elif not record.matches_inputs(
-            found, record.describe(task, stages.read()[task.notebook])
+            found, record.describe(task, stages.read_stages()[task.notebook])
         ):
             problem = "was made with other code, parameters or inputs"
         elif record.artifacts(task.output) != found["artifacts"]:

@@ -372,7 +372,7 @@ def test_no_name_is_a_pattern(tmp_path):
         assert sorted(texts) == [f"{name} {n}" for n in range(size)]
         assert sum(reading.survey(tmp_path / name).values()) == size
     folder = tmp_path / "parts[1]"
-    reading.read({"a": [tmp_path / "r*.json"]}, folder)
+    reading.read_reviews({"a": [tmp_path / "r*.json"]}, folder)
     assert len(reading.query_parquet("FROM p", p=folder)) == 2
 
 
@@ -429,7 +429,7 @@ def test_too_much_damage_stops_the_run_and_leaves_the_rejects(tmp_path):
     target = tmp_path / "out" / "parts"
     files = {"a": [good], "b": [bad]}
     with pytest.raises(UserError) as error:
-        reading.read(files, target, max_bad_fraction=0.05)
+        reading.read_reviews(files, target, max_bad_fraction=0.05)
     for part in ("bad.json", "2 of 29", "6.9%", "2 damaged JSON", "line 28"):
         assert part in str(error.value)
     assert not target.exists()
@@ -444,12 +444,12 @@ def test_too_much_damage_stops_the_run_and_leaves_the_rejects(tmp_path):
     with pytest.raises(
         UserError, match="fields: text to reviewText or text, rat"
     ):
-        reading.read(files, target)
+        reading.read_reviews(files, target)
     bad.write_bytes(lines([review("ten stars", 10)]))
     with pytest.raises(UserError, match="mend the file, or raise max_bad_s"):
-        reading.read(files, target)
+        reading.read_reviews(files, target)
     bad.write_bytes(lines(RECORDS * 9 + [b"{oops"] * 2))
-    reports = reading.read(files, target, max_bad_fraction=0.07)
+    reports = reading.read_reviews(files, target, max_bad_fraction=0.07)
     table = reading.tabulate(reports)
     assert table["kept"].tolist() == [297, 27]
     assert table["damaged JSON"].tolist() == [0, 2]
@@ -464,7 +464,7 @@ def test_parts_are_the_same_with_any_number_of_workers(tmp_path):
     found = []
     for num_workers in (0, 2):
         target = tmp_path / str(num_workers)
-        reading.read(given, target, num_workers=num_workers)
+        reading.read_reviews(given, target, num_workers=num_workers)
         found.append([p.read_bytes() for p in sorted(target.iterdir())])
     assert found[0] == found[1] and len(found[0]) == 3
 

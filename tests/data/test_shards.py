@@ -35,7 +35,7 @@ def splits(tmp_path_factory):
             text = " ".join(generator.choice(words, generator.integers(1, 60)))
             record = {"reviewText": f"{number} {text}", "overall": number % 6}
             file.write(json.dumps(record) + "\n")
-    reading.read({"a": [folder / "reviews.json"]}, folder / "parts")
+    reading.read_reviews({"a": [folder / "reviews.json"]}, folder / "parts")
     splitting.split(folder / "parts", folder / "splits", test_size=0.2)
     return folder / "splits"
 

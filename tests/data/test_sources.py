@@ -25,7 +25,7 @@ def test_the_packaged_reviews_have_the_articles_form(tmp_path):
         "overall",
     }
     parts = tmp_path / "parts"
-    reports = reading.read(sources.fetch("amazon-snippets", []), parts)
+    reports = reading.read_reviews(sources.fetch("amazon-snippets", []), parts)
     assert sum(report.kept for report in reports) == 3708
     assert not any(report.dropped for report in reports)
     table = reading.query_parquet("FROM parts", parts=parts)

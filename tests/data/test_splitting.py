@@ -12,7 +12,9 @@ from nlp_helpers.data import reading, sources, splitting
 @pytest.fixture(scope="module")
 def snippets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("snippets") / "parts"
-    reports = reading.read(sources.fetch("amazon-snippets", []), folder)
+    reports = reading.read_reviews(
+        sources.fetch("amazon-snippets", []), folder
+    )
     assert sum(report.kept for report in reports) == 3708
     return folder
 
@@ -25,7 +27,7 @@ def make_parts(tmp_path, name, records, num_files=1):
         lines = map(json.dumps, records[number::num_files])
         path.write_text("\n".join(lines))
         paths.append(path)
-    reading.read({"a": paths}, tmp_path / name)
+    reading.read_reviews({"a": paths}, tmp_path / name)
     return tmp_path / name
 
 
@@ -149,7 +151,7 @@ def test_the_sample_is_what_was_asked_for(tmp_path, sample):
         ]
         path.write_text("\n".join(map(json.dumps, records)))
         paths[category] = [path]
-    reading.read(paths, tmp_path / "parts")
+    reading.read_reviews(paths, tmp_path / "parts")
     counts = splitting.split(
         tmp_path / "parts",
         tmp_path / "out",

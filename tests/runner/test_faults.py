@@ -61,7 +61,7 @@ def check_nothing_is_half_written(root):
     """A finished record goes with all it names; any other with no result."""
     output = root / "outputs" / "offline" / f"{NAME}.ipynb"
     folder = output.with_suffix("")
-    found = record.read(folder / "run.json")
+    found = record.read_record(folder / "run.json")
     for path in root.rglob("*.json"):
         json.loads(path.read_text())
     if output.exists():
@@ -155,7 +155,7 @@ def test_sigterm_ends_a_run_with_a_record(place, python):
         time.sleep(0.05)
     process.terminate()
     assert process.wait(60) == 128 + 15
-    assert record.read(path)["status"] == "interrupted"
+    assert record.read_record(path)["status"] == "interrupted"
 
 
 def test_a_run_that_is_stopped_before_its_kernel_is_up_ends(place):
@@ -176,7 +176,7 @@ def test_two_runs_do_not_write_to_the_same_place(place):
     other.join()
     assert result.status == "failed"
     assert "being written by another process; wait" in result.problem
-    assert record.read(folder / "run.json")["status"] == "finished"
+    assert record.read_record(folder / "run.json")["status"] == "finished"
 
 
 def test_a_hundred_megabytes_of_text_are_cut(place):
@@ -286,7 +286,7 @@ def test_what_decides_the_figures_decides_whether_to_run(place, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert run_once(place).status == "done"
     [task] = tasks.plan("offline", ("01",))
-    stage = stages.read()[NAME]
+    stage = stages.read_stages()[NAME]
     stricter = stage.model_copy(update={"artifacts": ["figures/new.png"]})
     keys = {record.describe(task, one)["key"] for one in (stage, stricter)}
     assert len(keys) == 2
@@ -313,7 +313,7 @@ def test_hidden_gpus_are_not_used(monkeypatch):
 
 
 def test_a_notebook_without_a_stage_is_one_line(place):
-    known = stages.read()
+    known = stages.read_stages()
     [task] = tasks.plan("offline", ("01",))
     del known[NAME]
     with pytest.raises(UserError, match=f"stages.yaml has no entry {NAME}; a"):

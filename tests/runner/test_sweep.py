@@ -153,10 +153,10 @@ def test_similar_values_have_folders_of_their_own(place):
 def test_a_small_number_is_a_number(place):
     path = place / "lr.yaml"
     path.write_text("notebooks: ['05']\nmetric: a\ngrid: {seed: [1e-5]}")
-    assert sweep.read(path).grid == {"seed": [1e-5]}
+    assert sweep.read_sweep(path).grid == {"seed": [1e-5]}
     path.write_bytes("notebooks: ['é']".encode("latin-1"))
     with pytest.raises(UserError, match="lr.yaml is not YAML"):
-        sweep.read(path)
+        sweep.read_sweep(path)
 
 
 def test_what_did_not_finish_has_no_figures(place):
@@ -165,7 +165,7 @@ def test_what_did_not_finish_has_no_figures(place):
     assert command(*arguments).returncode == 0
     path = place / "params" / "offline" / f"{NAME}.yaml"
     path.write_text(path.read_text().replace("num_steps: 8", "num_steps: 9"))
-    content = sweep.read(place / "some.yaml")
+    content = sweep.read_sweep(place / "some.yaml")
     combinations = sweep.plan(content, sweep.folder_of(place / "some.yaml"))
     table = sweep.tabulate(content, combinations)
     assert set(table["status"]) == {"outdated"}
@@ -208,12 +208,12 @@ def test_the_output_of_one_is_the_input_of_the_other(place, form):
 def test_the_examples_fit(project, root):
     shutil.copytree(project / "params", root / "params")
     for path in (project / "params" / "sweeps").glob("*.yaml"):
-        assert sweep.plan(sweep.read(path), root / "out")
+        assert sweep.plan(sweep.read_sweep(path), root / "out")
 
 
 def test_a_missing_file_is_one_line(root):
     with pytest.raises(UserError, match="No such file"):
-        sweep.read(root / "nothing.yaml")
+        sweep.read_sweep(root / "nothing.yaml")
 
 
 def test_a_token_that_markdown_would_read_is_escaped():

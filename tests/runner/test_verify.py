@@ -116,7 +116,7 @@ def test_the_machine_is_not_compared(outputs):
 def finish(outputs):
     """Write the record of a finished run of what is there."""
     [task] = tasks.plan("offline", ("01",))
-    found = record.describe(task, stages.read()[NAME])
+    found = record.describe(task, stages.read_stages()[NAME])
     found |= {"status": "finished", "artifacts": record.artifacts(task.output)}
     path = outputs / "offline" / NAME / "run.json"
     path.write_text(json.dumps(found))
