@@ -91,7 +91,7 @@ def build_model(name: str, seed: int = SEED, **config: Any) -> torch.nn.Module:
     """Return BERT-base with random weights, or a model of models.yaml."""
     torch.manual_seed(seed)  # of the head, and of the dropout that follows
     if name != "bert-base":
-        _, model = loading.load(
+        _, model = loading.load_model(
             name,
             transformers.BertForSequenceClassification,
             new_head=True,
@@ -327,7 +327,7 @@ def train_project(
     settings: training.Settings, tokens: TokenSet, new: TokenSet, device: str
 ) -> np.ndarray:
     """Train as notebook 05 does; return its answers, (N,)."""
-    _, model = training.load_model(settings)
+    _, model = training.make_classifier(settings)
     run = training.Run(
         training.make_accelerator(device), model, tokens, settings
     )
@@ -400,7 +400,7 @@ def take(tokens: TokenSet, rows: np.ndarray) -> TokenSet:
 
 def read_snippets(build: Path) -> tuple[pd.DataFrame, TokenSet]:
     """Return the rated sentences without duplicates, and their tokens."""
-    files_by_category = sources.fetch("amazon-snippets", [])
+    files_by_category = sources.fetch_reviews("amazon-snippets", [])
     reading.read_reviews(
         files_by_category, build / "parts", max_bad_fraction=0
     )

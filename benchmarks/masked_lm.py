@@ -117,12 +117,12 @@ def main(names: list[str], json_path: str | None, reviews: Path) -> None:
     The main figures at the head of that file are the first model's.
     """
     for name in names:
-        loading.fetch(name)  # a wrong name shows at once
+        loading.fetch_model(name)  # a wrong name shows at once
     documents = figures.read_held_out(HERE / "held_out.jsonl")
     amazon = read_reviews(reviews)
     written = {}
     for name in names:
-        tokenizer, model = loading.load(name, AutoModelForMaskedLM)
+        tokenizer, model = loading.load_model(name, AutoModelForMaskedLM)
         found = figures.evaluate_held_out(
             model, tokenizer, documents, figures.SEED
         )

@@ -29,7 +29,7 @@ def from_gguf() -> None:
 
 
 def from_cache() -> None:
-    loading.load(NAME, AutoModelForCausalLM)
+    loading.load_model(NAME, AutoModelForCausalLM)
 
 
 def seconds(load) -> float:
@@ -42,7 +42,7 @@ def seconds(load) -> float:
 @click.option("--json", "json_path", type=click.Path(), default=None)
 def main(json_path: str | None) -> None:
     """Print seconds and their ratio; write them as JSON if asked."""
-    loading.fetch(NAME)  # the one unpacking is not what is compared
+    loading.fetch_model(NAME)  # the one unpacking is not what is compared
     times = [(seconds(from_gguf), seconds(from_cache)) for _ in range(ROUNDS)]
     gguf, cache = (min(column) for column in zip(*times, strict=True))
     figures = {

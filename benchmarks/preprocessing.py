@@ -52,7 +52,7 @@ def vocabulary() -> tuple[np.ndarray, np.ndarray]:
     from nlp_helpers.data import sources
 
     counts: Counter[str] = Counter()
-    for [path] in sources.fetch("amazon-snippets", []).values():
+    for [path] in sources.fetch_reviews("amazon-snippets", []).values():
         for line in path.read_text(encoding="utf-8").splitlines():
             counts.update(json.loads(line)["reviewText"].split())
     words, numbers = zip(*counts.most_common(), strict=True)

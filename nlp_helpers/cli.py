@@ -363,7 +363,7 @@ def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
         session.limit_threads()
         folder = str(Path(checkpoint).resolve())
         place = session.choose_device(device)
-        loaded = predicting.load(folder, place)
+        loaded = predicting.load_classifier(folder, place)
     lines = predicting.read_lines(file)
     answers = _with_bar(predicting.classify(lines, *loaded))
     if kind == "table":

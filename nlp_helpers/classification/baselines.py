@@ -86,7 +86,7 @@ def predict_frozen(
     The encoder stays as it is. A text is the mean of the hidden states of
     its tokens, of length 1, which is how MiniLM's sentence vectors are made.
     """
-    loaded = loading.load(
+    loaded = loading.load_model(
         model_name, transformers.BertModel, device, add_pooling_layer=False
     )
     vectors = [sentence_vectors(*loaded, tokens) for tokens in (train, new)]

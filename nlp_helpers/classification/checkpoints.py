@@ -29,7 +29,7 @@ def save_model(
 ) -> None:
     """Write safetensors weights, config and tokenizer into `folder`.
 
-    The folder opens with `models.load`, and with transformers alone.
+    The folder opens with `loading.load_model`, and with transformers alone.
 
     Raises:
         UserError: the disk is full, or cannot be written.

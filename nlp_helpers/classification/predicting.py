@@ -19,7 +19,7 @@ TEXTS_AT_ONCE = 256  # answered together, so that memory stays flat
 MAX_LENGTH = 512  # tokens; what a text has beyond them is not read
 
 
-def load(
+def load_classifier(
     checkpoint: str, device: torch.device | str = "cpu"
 ) -> tuple[PreTrainedTokenizerBase, packing.PackedClassifier]:
     """Load a model folder that notebook 05 wrote.
@@ -27,7 +27,7 @@ def load(
     Raises:
         UserError: see `loading.load`.
     """
-    tokenizer, model = loading.load(
+    tokenizer, model = loading.load_model(
         checkpoint,
         BertForSequenceClassification,
         device,
@@ -66,7 +66,7 @@ def classify(
     Args:
         texts: read only as far as answers are asked for, and a little more.
         tokenizer: the classifier's own.
-        model: see `load`; it reads no more of a text than it has positions.
+        model: see `load_classifier`; it reads no more of a text than it has positions.
 
     Yields:
         For each text, in order: `text`, `label`, and the probability of

@@ -92,7 +92,7 @@ def load_model(
         UserError: the model has fewer layers than are to be frozen.
     """
     torch.manual_seed(settings.seed)  # the head is drawn at random
-    tokenizer, model = loading.load(
+    tokenizer, model = loading.load_model(
         settings.model_name,
         BertForSequenceClassification,
         new_head=True,

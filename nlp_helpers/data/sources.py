@@ -57,7 +57,7 @@ def registry() -> dict[str, PackagedReviews | DownloadedReviews]:
     return yaml_files.read_registry(REGISTRY, ReviewEntry)
 
 
-def fetch(source: str, categories: list[str]) -> dict[str, list[Path]]:
+def fetch_reviews(source: str, categories: list[str]) -> dict[str, list[Path]]:
     """Return the files of each category: packaged, downloaded, or your own.
 
     Args:

@@ -1,7 +1,7 @@
 """A model name -> tokenizer and model, from an installed package or the Hub.
 
-`models.yaml` lists the names. `fetch` turns each into an ordinary model
-folder on this machine, `load` opens that folder. A name that is itself a
+`models.yaml` lists the names. `fetch_model` turns each into an ordinary model
+folder on this machine, `load_model` opens that folder. A name that is itself a
 folder (a checkpoint of notebook 05, say) is opened as it is.
 """
 
@@ -62,7 +62,7 @@ HERE = Path(__file__).parent
 RESTORE = "restore it, for example with git checkout"
 
 
-def fetch(name: str) -> Path:
+def fetch_model(name: str) -> Path:
     """Return a local folder with the config, tokenizer and weights of `name`.
 
     Raises:
@@ -97,7 +97,7 @@ def fetch(name: str) -> Path:
     return folder
 
 
-def load(
+def load_model(
     name: str,
     model_class: type,
     device: torch.device | str = "cpu",
@@ -119,11 +119,11 @@ def load(
         config: settings passed on to the model's configuration.
 
     Raises:
-        UserError: see `fetch`; or a file is damaged; or the model is none of
+        UserError: see `fetch_model`; or a file is damaged; or the model is none of
             this class; or the files lack weights that the class needs and
             `new_head` is false: such a model answers at random.
     """
-    folder = fetch(name)
+    folder = fetch_model(name)
     _check_task(name, folder, model_class)
     tokenizer = _open_tokenizer(folder)
     with _opening(folder):
@@ -204,10 +204,10 @@ def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
     """Load the tokenizer of a model alone.
 
     Raises:
-        UserError: see `fetch`; or it is none of the tokenizers library, which
+        UserError: see `fetch_model`; or it is none of the tokenizers library, which
             the processes that tokenise reviews need.
     """
-    tokenizer = _open_tokenizer(fetch(name))
+    tokenizer = _open_tokenizer(fetch_model(name))
     if not tokenizer.is_fast:
         raise UserError(
             f"the tokenizer of {name} is written in Python, and this project"
@@ -383,7 +383,7 @@ def _merge_adapters(source: Path, name: str) -> Path:
     hashes = [files.sha256(source / file) for file in ADAPTER_FILES]
     return folders.cached_folder(
         _cached(name, [*hashes, *pins]),
-        lambda staging: _merge(source, fetch(base), staging),
+        lambda staging: _merge(source, fetch_model(base), staging),
     )
 
 

@@ -5,7 +5,7 @@ from transformers import BertModel
 from nlp_helpers.classification import baselines
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.shards import TokenSet, encode
-from nlp_helpers.models.loading import load, load_tokenizer
+from nlp_helpers.models.loading import load_model, load_tokenizer
 
 LABELS = np.array([0, 1, 1, 1, 2, 2])
 
@@ -64,7 +64,7 @@ def test_the_frozen_encoder_knows_words_it_was_never_shown(token_set, capsys):
 
 def test_an_encoder_without_pooler_has_vectors_too(token_set):
     tokens = token_set(["a good camera"], [1])
-    loaded = load("minilm-l6-mlm", BertModel, add_pooling_layer=False)
+    loaded = load_model("minilm-l6-mlm", BertModel, add_pooling_layer=False)
     [vector] = baselines.sentence_vectors(*loaded, tokens)
     assert np.isfinite(vector).all()
     assert vector.std() > 0
@@ -73,7 +73,7 @@ def test_an_encoder_without_pooler_has_vectors_too(token_set):
 def test_a_vector_does_not_depend_on_its_neighbours(token_set):
     together = token_set(["a camera", "a very much longer text " * 9], [0, 0])
     alone = TokenSet(together.input_ids[:1], together.labels[:1])
-    loaded = load("minilm-l6", BertModel)
+    loaded = load_model("minilm-l6", BertModel)
     np.testing.assert_allclose(
         baselines.sentence_vectors(*loaded, together)[0],
         baselines.sentence_vectors(*loaded, alone)[0],

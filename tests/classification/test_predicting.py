@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return predicting.load(str(folder))
+    return predicting.load_classifier(str(folder))
 
 
 def test_a_model_folder_holds_no_pickle(folder):
@@ -98,7 +98,7 @@ def test_labels_are_named_by_their_numbers(folder, loaded, tmp_path):
     names = config["id2label"]
     config["id2label"] = {number: names[number] for number in ("2", "0", "1")}
     (copy / "config.json").write_text(json.dumps(config))
-    found = predicting.classify(TEXTS, *predicting.load(str(copy)))
+    found = predicting.classify(TEXTS, *predicting.load_classifier(str(copy)))
     assert list(found) == list(predicting.classify(TEXTS, *loaded))
 
 
@@ -113,7 +113,7 @@ def test_a_text_is_cut_to_the_positions_of_the_model(tmp_path):
         BertForSequenceClassification(config),
         loading.load_tokenizer("minilm-l6"),
     )
-    short = predicting.load(str(tmp_path / "short"))
+    short = predicting.load_classifier(str(tmp_path / "short"))
     texts = [" good" * 2000, " good" * 62]
     [cut, same] = predicting.classify(texts, *short)
     assert cut["positive"] == pytest.approx(same["positive"], abs=1e-5)
@@ -189,7 +189,7 @@ def test_a_damaged_folder_is_one_line(
     if content is not None:
         (other / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
-        predicting.load(str(other))
+        predicting.load_classifier(str(other))
     assert "\n" not in str(caught.value) and str(other) in str(caught.value)
 
 

@@ -129,7 +129,7 @@ def test_each_step_and_process_has_its_own_dropout():
 
 
 def test_weight_decay_spares_biases_and_layer_norms_and_nothing_else(settings):
-    _, model = training.load_model(settings)
+    _, model = training.make_classifier(settings)
     decay, no_decay = training.parameter_groups(model.model, 0.01)
     names = {id(p): name for name, p in model.model.named_parameters()}
     assert len(decay["params"]) + len(no_decay["params"]) == len(names)
@@ -177,7 +177,7 @@ def test_the_best_model_is_that_of_the_lowest_loss(place, settings):
     training.train(place, output, wild, "cpu", 100)
     losses = [row["loss"] for row in history(output)["validations"]]
     assert losses[-1] > min(losses)  # or else the best is only the last
-    tokenizer, best = loading.load(
+    tokenizer, best = loading.load_model(
         str(output / "best"), BertForSequenceClassification
     )
     tokens = shards.read_shards(
@@ -195,11 +195,11 @@ def test_the_best_model_is_that_of_the_lowest_loss(place, settings):
 
 
 def test_frozen_layers_stay_and_the_others_move(place, settings):
-    _, before = training.load_model(settings)
+    _, before = training.make_classifier(settings)
     before = {n: p.clone() for n, p in before.model.named_parameters()}
     frozen = replace(settings, num_epochs=1, freeze_layers=1)
     training.train(place, place / "frozen", frozen, "cpu", 100)
-    _, after = loading.load(
+    _, after = loading.load_model(
         str(place / "frozen" / "model"), BertForSequenceClassification
     )
     for name, parameter in after.named_parameters():
@@ -226,12 +226,12 @@ def test_balanced_classes_count_alike(place, settings):
     """The loss of a batch is the mean, each text with its class's weight."""
     balanced = replace(settings, class_weight="balanced")
     tokens = shards.read_shards(place / "shards", "train", settings.model_name)
-    _, model = training.load_model(balanced)
+    _, model = training.make_classifier(balanced)
     run = training.Run(training.Accelerator(cpu=True), model, tokens, balanced)
     model.eval()  # no dropout, so that the loss can be computed again
     rows = run.batch_rows(1)
     loss = run.training_step(1)
-    tokenizer, plain = training.load_model(balanced)
+    tokenizer, plain = training.make_classifier(balanced)
     plain.eval()
     plain.model.set_attn_implementation("sdpa")
     batch = {"input_ids": [tokens.input_ids[row] for row in rows]}
@@ -249,14 +249,14 @@ def test_long_batches_take_several_passes_and_learn_the_same(
 ):
     monkeypatch.setattr(training.unpadded.passes, "__defaults__", (20,))
     short = replace(settings, num_epochs=1)
-    _, model = training.load_model(short)
+    _, model = training.make_classifier(short)
     tokens = shards.read_shards(place / "shards", "train", settings.model_name)
     run = training.Run(training.Accelerator(cpu=True), model, tokens, short)
     model.eval()
     cut = run.training_step(1)
     cut_gradient = run.optimizer.state[run.parameters["classifier.weight"]]
     monkeypatch.undo()
-    _, model = training.load_model(short)
+    _, model = training.make_classifier(short)
     run = training.Run(training.Accelerator(cpu=True), model, tokens, short)
     model.eval()
     torch.testing.assert_close(run.training_step(1), cut)
@@ -315,7 +315,7 @@ def test_a_checkpoint_of_other_texts_or_settings_is_refused(
     with pytest.raises(UserError, match="learning_rate 0.003, not 0.001"):
         training.train(place, whole, other, "cpu", 4)
     tokens = shards.read_shards(place / "shards", "train", settings.model_name)
-    _, model = training.load_model(settings)
+    _, model = training.make_classifier(settings)
     cpu = torch.device("cpu")
     before = training.make_fingerprint(settings, model, cpu, tokens)
     tokens.input_ids[5] = tokens.input_ids[5][::-1].copy()
@@ -490,7 +490,7 @@ def test_a_process_that_trained_elsewhere_does_not_change_over(monkeypatch):
 
 def test_weights_without_numbers_stop_the_training(place, settings):
     tokens = shards.read_shards(place / "shards", "train", settings.model_name)
-    _, model = training.load_model(settings)
+    _, model = training.make_classifier(settings)
     run = training.Run(
         training.make_accelerator("cpu"), model, tokens, settings
     )

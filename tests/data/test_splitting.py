@@ -13,7 +13,7 @@ from nlp_helpers.data import reading, sources, splitting
 def snippets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("snippets") / "parts"
     reports = reading.read_reviews(
-        sources.fetch("amazon-snippets", []), folder
+        sources.fetch_reviews("amazon-snippets", []), folder
     )
     assert sum(report.kept for report in reports) == 3708
     return folder

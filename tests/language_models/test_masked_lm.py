@@ -22,7 +22,7 @@ SENTENCES = [
 
 @pytest.fixture(scope="module")
 def bert():
-    return loading.load("minilm-l6-mlm", BertForMaskedLM)
+    return loading.load_model("minilm-l6-mlm", BertForMaskedLM)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from nlp_helpers.models import loading
 
 @pytest.fixture(scope="module")
 def causal():
-    return loading.load("smollm2-135m", AutoModelForCausalLM)
+    return loading.load_model("smollm2-135m", AutoModelForCausalLM)
 
 
 def test_the_packaged_model_knows_the_capital_of_france(causal):

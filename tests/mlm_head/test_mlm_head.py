@@ -329,7 +329,7 @@ def test_a_version_that_apt_lacks_is_one_line(tmp_path, monkeypatch):
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     with pytest.raises(UserError, match="apt-get has no wordnet-base"):
-        texts.fetch(tmp_path / "mlm")
+        texts.fetch_packages(tmp_path / "mlm")
 
 
 def test_batches_are_full_and_an_epoch_has_every_example_once():
@@ -351,7 +351,7 @@ def test_batches_are_full_and_an_epoch_has_every_example_once():
 
 @pytest.mark.parametrize("attention", ["sdpa", training.ATTENTION])
 def test_examples_that_share_a_row_do_not_see_each_other(tokenizer, attention):
-    _, model = loading.load("minilm-l6", BertForMaskedLM, new_head=True)
+    _, model = loading.load_model("minilm-l6", BertForMaskedLM, new_head=True)
     model.set_attn_implementation(attention)
     sentences = ["this is a good camera", "the battery died after a week"]
     pieces = examples.encode_documents(tokenizer, sentences, 64)
@@ -445,12 +445,14 @@ def test_training_learns_and_changes_only_what_is_named(
     last = json.loads((weights / "figures.json").read_text())
     assert last["loss"] < first["loss"] and last["step"] == 14
     assert last["top1"] <= last["top5"]
-    _, plain = loading.load("minilm-l6", BertForMaskedLM, new_head=True)
+    _, plain = loading.load_model("minilm-l6", BertForMaskedLM, new_head=True)
     before = plain.bert.state_dict()
     if kind == "adapters":
         assert not (weights / "model.safetensors").exists()
         return
-    loading.load(str(weights), BertForMaskedLM)  # opens, with its tokenizer
+    loading.load_model(
+        str(weights), BertForMaskedLM
+    )  # opens, with its tokenizer
     after = load_file(weights / "model.safetensors")
     same = [
         torch.equal(after[f"bert.{name}"], value.half())
@@ -595,7 +597,7 @@ def test_pairs_need_the_unpacked_package(corpus, tmp_path, tokenizer):
 
 
 def test_evaluation_asks_for_the_hidden_tokens(tokenizer):
-    _, model = loading.load("minilm-l6-mlm", BertForMaskedLM)
+    _, model = loading.load_model("minilm-l6-mlm", BertForMaskedLM)
     text = ["this is a very good camera and i like it a lot ."] * 40
     found = figures.evaluate(model, tokenizer, text, seed=1)
     assert found == figures.evaluate(model, tokenizer, text, seed=1)
@@ -609,7 +611,7 @@ def test_evaluation_asks_for_the_hidden_tokens(tokenizer):
 def test_the_figures_of_a_model_that_knows_one_word(tokenizer):
     """It gives *good* half of all probability, and the others equal parts."""
     size = len(tokenizer)
-    _, model = loading.load("minilm-l6-mlm", BertForMaskedLM)
+    _, model = loading.load_model("minilm-l6-mlm", BertForMaskedLM)
     good = tokenizer.convert_tokens_to_ids("good")
     torch.nn.init.zeros_(model.cls.predictions.decoder.weight)
     bias = torch.nn.init.zeros_(model.cls.predictions.decoder.bias)

@@ -28,7 +28,7 @@ LOAD = """
 import sys
 from transformers import AutoModel
 from nlp_helpers.models import loading
-tokenizer, model = loading.load(sys.argv[1], AutoModel)
+tokenizer, model = loading.load_model(sys.argv[1], AutoModel)
 print(model.config.hidden_size, len(tokenizer))
 """
 
@@ -62,7 +62,7 @@ def test_every_entry_names_where_it_comes_from():
 )
 def test_an_unknown_name_is_an_error_with_a_hint(root, name, message):
     with pytest.raises(UserError, match=message):
-        loading.fetch(name)
+        loading.fetch_model(name)
 
 
 def test_a_model_folder_serves_as_a_name(root):
@@ -70,7 +70,7 @@ def test_a_model_folder_serves_as_a_name(root):
     original = BertModel(config).eval()
     original.save_pretrained(root / "mine")
     loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
-    tokenizer, model = loading.load("mine", BertModel)
+    tokenizer, model = loading.load_model("mine", BertModel)
     encoded = tokenizer("a good camera", return_tensors="pt")
     with torch.no_grad():
         expected = original(**encoded).last_hidden_state
@@ -80,7 +80,7 @@ def test_a_model_folder_serves_as_a_name(root):
 
 def test_a_head_that_nobody_trained_is_refused():
     with pytest.raises(UserError, match="minilm-l6 has no trained weights"):
-        loading.load("minilm-l6", BertForMaskedLM)
+        loading.load_model("minilm-l6", BertForMaskedLM)
 
 
 @pytest.mark.parametrize("is_decoder", [False, True])
@@ -91,17 +91,17 @@ def test_a_model_that_fills_masks_continues_no_text(root, is_decoder):
     BertForMaskedLM(config).save_pretrained(root / "mine")
     loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
     if is_decoder:
-        loading.load("mine", AutoModelForCausalLM)
+        loading.load_model("mine", AutoModelForCausalLM)
         return
     with pytest.raises(UserError, match="mine fills masks .* choose a model"):
-        loading.load("mine", AutoModelForCausalLM)
+        loading.load_model("mine", AutoModelForCausalLM)
 
 
 def test_a_model_that_continues_texts_fills_no_mask():
     with pytest.raises(
         UserError, match="is of type llama, which AutoModelForMaskedLM"
     ):
-        loading.load("smollm2-135m", AutoModelForMaskedLM)
+        loading.load_model("smollm2-135m", AutoModelForMaskedLM)
 
 
 @pytest.mark.parametrize("new_head", [False, True])
@@ -111,7 +111,7 @@ def test_a_class_for_another_kind_of_model_is_refused(root, new_head):
     loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
     message = r"mine is of type distilbert, which .* \(it opens bert\); choose"
     with pytest.raises(UserError, match=message):
-        loading.load("mine", BertForMaskedLM, new_head=new_head)
+        loading.load_model("mine", BertForMaskedLM, new_head=new_head)
 
 
 @pytest.mark.parametrize("lost", ["bert.encoder", "bert.pooler", "classifier"])
@@ -122,12 +122,16 @@ def test_a_new_head_comes_with_a_trained_encoder_alone(root, lost):
     original.save_pretrained(root / "mine", state_dict=kept)
     loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
     if lost != "bert.encoder":
-        loading.load("mine", BertForSequenceClassification, new_head=True)
+        loading.load_model(
+            "mine", BertForSequenceClassification, new_head=True
+        )
         return
     with pytest.raises(
         UserError, match="mine has no trained weights for bert"
     ):
-        loading.load("mine", BertForSequenceClassification, new_head=True)
+        loading.load_model(
+            "mine", BertForSequenceClassification, new_head=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,7 @@ def test_a_slip_in_the_list_of_models_is_one_line(
     monkeypatch.setattr(registry, "REGISTRY", path)
     path.write_text(f"mine: {slip}\n")
     with pytest.raises(UserError) as found:
-        loading.fetch("mine")
+        loading.fetch_model("mine")
     said = str(found.value)
     assert str(path) in said and message in said and "\n" not in said
 
@@ -190,7 +194,7 @@ def test_a_tokenizer_that_does_not_serve_is_one_line(
 
 def test_a_setting_of_the_caller_is_no_damage_of_the_files():
     with pytest.raises(TypeError, match="no_such"):
-        loading.load("minilm-l6", BertModel, no_such=1)
+        loading.load_model("minilm-l6", BertModel, no_such=1)
 
 
 @pytest.mark.parametrize("size", ["many", None])
@@ -202,7 +206,7 @@ def test_a_misshapen_config_is_one_line(root, size):
         json.dumps(json.loads(path.read_text()) | {"hidden_size": size})
     )
     with pytest.raises(UserError, match="mine cannot be opened") as found:
-        loading.load("mine", BertModel)
+        loading.load_model("mine", BertModel)
     assert "\n" not in str(found.value)
 
 
@@ -217,12 +221,12 @@ def test_other_adapter_settings_are_merged_anew(
     adapters, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path / "cache"))
-    before = loading.fetch("adapters")
-    assert loading.fetch("adapters") == before
+    before = loading.fetch_model("adapters")
+    assert loading.fetch_model("adapters") == before
     config = adapters / "adapter_config.json"
     settings = json.loads(config.read_text())
     config.write_text(json.dumps(settings | {"lora_alpha": 1}))
-    after = loading.fetch("adapters")
+    after = loading.fetch_model("adapters")
     weights = [folder / "model.safetensors" for folder in (before, after)]
     assert weights[0].read_bytes() != weights[1].read_bytes()
 
@@ -231,7 +235,7 @@ def test_other_adapter_settings_are_merged_anew(
 def test_adapters_that_lack_a_file_are_refused(adapters, name):
     (adapters / name).unlink()
     with pytest.raises(UserError, match=f"adapters has no {name}; a folder"):
-        loading.fetch("adapters")
+        loading.fetch_model("adapters")
 
 
 def test_a_proxy_or_downloader_that_fails_is_one_line(
@@ -259,7 +263,7 @@ def test_the_unpacked_model_equals_the_packaged_one():
     packaged = AutoModelForCausalLM.from_pretrained(
         folder, gguf_file=entry.gguf_file, dtype=torch.float32
     )
-    _, unpacked = loading.load("smollm2-135m", AutoModelForCausalLM)
+    _, unpacked = loading.load_model("smollm2-135m", AutoModelForCausalLM)
     expected, found = packaged.state_dict(), unpacked.state_dict()
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[key], found[key]) for key in expected)
@@ -277,7 +281,7 @@ def test_a_changed_package_file_is_refused(tmp_path, monkeypatch):
         paths, "package_folder", lambda *_: tmp_path / "package"
     )
     with pytest.raises(UserError, match="model.safetensors has sha256"):
-        loading.fetch("minilm-l6")
+        loading.fetch_model("minilm-l6")
 
 
 def test_merging_changes_no_answer(tmp_path, monkeypatch):
@@ -285,9 +289,9 @@ def test_merging_changes_no_answer(tmp_path, monkeypatch):
     from safetensors.torch import load_file
 
     monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path))
-    tokenizer, merged = loading.load("minilm-l6-mlm", BertForMaskedLM)
+    tokenizer, merged = loading.load_model("minilm-l6-mlm", BertForMaskedLM)
     source = loading.HERE / loading.registry()["minilm-l6-mlm"].subfolder
-    _, base = loading.load("minilm-l6", BertForMaskedLM, new_head=True)
+    _, base = loading.load_model("minilm-l6", BertForMaskedLM, new_head=True)
     loading.tie_output_bias(base)
     adapted = PeftModel.from_pretrained(base, source).eval()
     bias = load_file(source / "output_bias.safetensors")["bias"]
@@ -314,7 +318,7 @@ def test_an_old_library_beside_peft_is_one_line(adapters, monkeypatch):
         (adapters / "adapter_config.json").read_text() + " "  # not cached
     )
     with pytest.raises(UserError, match="of torchao.; update or uninstall"):
-        loading.fetch("adapters")
+        loading.fetch_model("adapters")
 
 
 def test_the_hubs_client_may_be_the_older_one(monkeypatch):
@@ -332,7 +336,7 @@ def test_the_hubs_client_may_be_the_older_one(monkeypatch):
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", find_nothing)
     with pytest.raises(UserError, match="HTTPError: nothing listens"):
-        loading.fetch("gpt2")
+        loading.fetch_model("gpt2")
 
 
 def test_a_hub_out_of_reach_is_one_line_that_names_offline(python, tmp_path):
@@ -381,7 +385,7 @@ def test_code_in_a_model_folder_is_never_run(root, monkeypatch):
     # transformers would ask, and `predict` reads texts there.
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
     with pytest.raises(UserError, match="code of its own, which is never run"):
-        loading.load("mine", AutoModelForMaskedLM)
+        loading.load_model("mine", AutoModelForMaskedLM)
     assert not (root / "ran").exists()
 
 
@@ -389,8 +393,8 @@ def test_weights_that_are_not_safetensors_are_not_opened(root):
     model = BertForMaskedLM(small_config())
     model.save_pretrained(root / "mine")
     loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
-    loading.load("mine", BertForMaskedLM)
+    loading.load_model("mine", BertForMaskedLM)
     (root / "mine" / "model.safetensors").unlink()
     torch.save(model.state_dict(), root / "mine" / "pytorch_model.bin")
     with pytest.raises(UserError, match="mine cannot be opened .*safetensors"):
-        loading.load("mine", BertForMaskedLM)
+        loading.load_model("mine", BertForMaskedLM)

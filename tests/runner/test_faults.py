@@ -439,7 +439,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     write_notebook(
         place / "notebooks" / f"{NAME}.ipynb",
         "from nlp_helpers.models import loading",
-        "loading.fetch('minilm-l6-mlm')",
+        "loading.fetch_model('minilm-l6-mlm')",
     )
     result = run_once(place)
     assert "Read-only file system" in result.problem

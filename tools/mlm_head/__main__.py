@@ -34,7 +34,7 @@ def main() -> None:
 @FOLDER
 def fetch(folder: Path) -> None:
     """Download the Debian packages and unpack them into FOLDER."""
-    texts.fetch(folder)
+    texts.fetch_packages(folder)
 
 
 @main.command()

@@ -90,7 +90,7 @@ def make_prompts(count: int) -> list[str]:
 
 def generate(folder: Path, num_batches: int, seed: int) -> None:
     """Write `num_batches` files of texts into `folder`; finished ones stay."""
-    tokenizer, model = loading.load(GENERATOR, AutoModelForCausalLM)
+    tokenizer, model = loading.load_model(GENERATOR, AutoModelForCausalLM)
     tokenizer.padding_side = "left"
     prompts = make_prompts(num_batches * BATCH_SIZE)
     folder.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def build_model(settings: Settings) -> torch.nn.Module:
             the folder to start from holds no adapters of this rank.
     """
     torch.manual_seed(settings.seed)  # the head is drawn at random
-    _, model = loading.load(
+    _, model = loading.load_model(
         BASE_MODEL,
         BertForMaskedLM,
         new_head=True,
