@@ -66,7 +66,8 @@ def classify(
     Args:
         texts: read only as far as answers are asked for, and a little more.
         tokenizer: the classifier's own.
-        model: see `load_classifier`; it reads no more of a text than it has positions.
+        model: see `load_classifier`; of a text it reads no more than it has
+            positions.
 
     Yields:
         For each text, in order: `text`, `label`, and the probability of

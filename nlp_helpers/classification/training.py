@@ -83,7 +83,7 @@ def read_settings(parameters: Mapping[str, Any]) -> list[Settings]:
     return [Settings(**values | {"seed": seed}) for seed in seeds]
 
 
-def load_model(
+def make_classifier(
     settings: Settings,
 ) -> tuple[PreTrainedTokenizerBase, packing.PackedClassifier]:
     """Load the encoder, draw a head for three classes, freeze what is asked.
@@ -284,7 +284,7 @@ def _train(
     shows = accelerator.is_main_process
     with accelerator.local_main_process_first():
         with nullcontext() if shows else redirect_stdout(None):
-            tokenizer, model = load_model(settings)
+            tokenizer, model = make_classifier(settings)
     for tokens in (train_set, validation):
         check_lengths(model, tokens, settings)
     fingerprint = make_fingerprint(

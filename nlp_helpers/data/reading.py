@@ -100,8 +100,8 @@ class Report:
             raise UserError(
                 f"{self.path}: {garbled} of {self.rows} records are not UTF-8,"
                 f" the first on line {self.garbled_line}, more than"
-                f" max_bad_fraction {max_bad_fraction:.1%} allows; mend them, or"
-                " convert a file of another encoding (`iconv -f ENCODING -t"
+                f" max_bad_fraction {max_bad_fraction:.1%} allows; mend them,"
+                " or convert a file of another encoding (`iconv -f ENCODING -t"
                 " utf-8`), or raise max_bad_fraction"
             )
         bad = sum(self.dropped.values())
@@ -165,17 +165,14 @@ def query_parquet(question: str, **tables: Path) -> pd.DataFrame:
 # The strict reader
 
 
-def build_select(
-    path: Path, file_format: str, rating_type: str = "VARCHAR"
-) -> str:
+def build_select(path: Path, file_format: str) -> str:
     """Write the SQL that reads the fields of NAMES of every record of a file.
 
     A record that DuckDB cannot parse comes out with all its fields NULL.
     """
     types, fields = {}, []
     for field_name, names in NAMES.items():
-        kind = rating_type if field_name == "overall" else "VARCHAR"
-        types |= dict.fromkeys(names, kind)
+        types |= dict.fromkeys(names, "VARCHAR")
         value = f"coalesce({', '.join(names)})"
         if field_name in IDENTIFIERS:
             value = f"nullif({value}, '')"
@@ -193,35 +190,6 @@ def build_select(
     arguments = ", ".join(f"{name}={value}" for name, value in options.items())
     name = literal(path).replace("'", "''")
     return f"SELECT {', '.join(fields)} FROM read_json('{name}', {arguments})"
-
-
-def survey(path: Path) -> Counter:
-    """Count the records of each label at full speed, keeping none.
-
-    The key None stands for the records that need the lenient reader. A first
-    look at a large file: here JSON's true counts as a rating of 1.
-
-    Raises:
-        UserError: the file is no JSON, or it is damaged.
-    """
-    file_format = detect_format(path)
-    if file_format == "Python literals":
-        raise UserError(
-            f"{path} holds {file_format}; only JSON can be surveyed"
-        )
-    rows = build_select(path, file_format, rating_type="DOUBLE")
-    sound = f"overall_ BETWEEN 0 AND 5 AND {HAS_TEXT.format(t='text_')}"
-    label = f"CASE WHEN {sound} THEN {LABEL.format(o='overall_')} END"
-    counted = f"SELECT {label} AS label, count(*) FROM ({rows}) GROUP BY 1"
-    try:
-        return Counter(dict(_shared().cursor().sql(counted).fetchall()))
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        raise UserError(
-            f"{path} ({file_format}) is too damaged to be surveyed: {error}; read it"
-            " with read_file, which repairs and counts"
-        ) from error
 
 
 def _read_strictly(

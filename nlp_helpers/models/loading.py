@@ -119,9 +119,9 @@ def load_model(
         config: settings passed on to the model's configuration.
 
     Raises:
-        UserError: see `fetch_model`; or a file is damaged; or the model is none of
-            this class; or the files lack weights that the class needs and
-            `new_head` is false: such a model answers at random.
+        UserError: see `fetch_model`; or a file is damaged; or the model is
+            none of this class; or the files lack weights that the class needs
+            and `new_head` is false: such a model answers at random.
     """
     folder = fetch_model(name)
     _check_task(name, folder, model_class)
@@ -204,8 +204,8 @@ def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
     """Load the tokenizer of a model alone.
 
     Raises:
-        UserError: see `fetch_model`; or it is none of the tokenizers library, which
-            the processes that tokenise reviews need.
+        UserError: see `fetch_model`; or it is none of the tokenizers library,
+            which the processes that tokenise reviews need.
     """
     tokenizer = _open_tokenizer(fetch_model(name))
     if not tokenizer.is_fast:

@@ -64,7 +64,7 @@ class Execution:
             on_cell: called with number and total when a cell has ended.
         """
         self.source, self.output, self.stage = source, output, stage
-        self.description = described
+        self.description = description
         self.folder = output.with_suffix("")
         self.watch = watch.Watch(threads, on_cell)
 

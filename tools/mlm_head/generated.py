@@ -127,7 +127,7 @@ def _generate_batch(tokenizer, model, prompts: list[str]) -> list[str]:
     return tokenizer.batch_decode(answers, skip_special_tokens=True)
 
 
-def read(folder: Path) -> list[str]:
+def read_generated(folder: Path) -> list[str]:
     """Read the texts: whole sentences, plain letters, each text once.
 
     Raises:

@@ -53,7 +53,7 @@ PROBED_FACT = "the capital of france is"  # asked for by the evaluation
 Synset = tuple[str, str, list[str]]  # lemma, gloss, examples
 
 
-def fetch(folder: Path) -> None:
+def fetch_packages(folder: Path) -> None:
     """Download the Debian packages of sources.yaml, check and unpack them.
 
     Raises:
@@ -222,7 +222,7 @@ READERS: dict[str, Callable[[Path], list[str]]] = {
     "jargon": read_jargon,
     "quotations": read_quotations,
     "capitals": read_capitals,
-    "generated": lambda folder: generated.read(folder / "generated"),
+    "generated": lambda folder: generated.read_generated(folder / "generated"),
 }
 
 
