@@ -200,7 +200,7 @@ def seconds_per_extra() -> float:
 @click.option("--rounds", default=3)
 @click.option("--json", "json_path", type=click.Path(), default=None)
 def main(rounds: int, json_path: str | None) -> None:
-    """Measure and print; write the figures to a JSON file if asked."""
+    """Measure and print; write the metrics to a JSON file if asked."""
     times: dict[str, list[float]] = {name: [] for name in VARIANTS}
     extra = []
     for _ in range(rounds):
@@ -213,12 +213,12 @@ def main(rounds: int, json_path: str | None) -> None:
     table["best"] = table.min(axis=1)
     click.echo(table.round(1).to_string())
     best = table["best"]
-    figures = {
+    metrics = {
         "run_vs_papermill": best["papermill"] / best["this runner"],
         "run_vs_nbmake": best["nbmake -n 2"] / best["this runner"],
         "seconds_per_extra_notebook": min(extra),
     }
-    for name, value in figures.items():
+    for name, value in metrics.items():
         click.echo(f"{name}: {value:.2f}")
     if json_path:
         files.write_json(Path(json_path), {"figures": figures})

@@ -434,7 +434,7 @@ def compare_accuracy(device: str) -> dict[str, float]:
     table, tokens = read_snippets(build)
     folds = split_folds(tokens, table["review"])
     train, held_out = (take(tokens, rows) for rows in folds[0])
-    figures: dict[str, list[float]] = {"project": [], "article": []}
+    metrics: dict[str, list[float]] = {"project": [], "article": []}
     for number in range(SEEDS):
         one = replace(settings, seed=SEED + number)
         for name, function in (
@@ -442,15 +442,15 @@ def compare_accuracy(device: str) -> dict[str, float]:
             ("article", train_article),
         ):
             found = function(one, train, held_out, device)
-            figures[name].append(macro_f1(held_out.labels, found))
-            click.echo(f"{name}, seed {one.seed}: {figures[name][-1]:.3f}")
+            metrics[name].append(macro_f1(held_out.labels, found))
+            click.echo(f"{name}, seed {one.seed}: {metrics[name][-1]:.3f}")
     answers = cross_validate(table["text"], tokens, folds, settings, device)
     scores = evaluation.compare(tokens.labels, answers, table["review"])
     click.echo(scores.round(3).to_string())
     best = scores["macro_f1"][["vader", "tfidf"]].max()
     return {
         "macro_f1_minus_article": float(
-            np.mean(figures["project"]) - np.mean(figures["article"])
+            np.mean(metrics["project"]) - np.mean(metrics["article"])
         ),
         "macro_f1_minus_best_baseline": float(
             scores["macro_f1"]["project"] - best
@@ -561,19 +561,19 @@ def main(
     folder: Path,
     json_path: str | None,
 ) -> None:
-    """Measure and print; write the figures to a JSON file if asked."""
+    """Measure and print; write the metrics to a JSON file if asked."""
     session.silence_libraries()
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     if "speed" in parts:
-        figures |= compare_speed(model, folder, examples, rounds, device)
+        metrics |= compare_speed(model, folder, examples, rounds, device)
     if "accuracy" in parts:
-        figures |= compare_accuracy(device)
+        metrics |= compare_accuracy(device)
     if "stars" in parts:
-        figures |= compare_on_stars(folder, device, num_epochs)
-    for name, value in figures.items():
+        metrics |= compare_on_stars(folder, device, num_epochs)
+    for name, value in metrics.items():
         click.echo(f"{name}: {value:.3f}")
     if json_path:
-        files.write_json(Path(json_path), {"figures": figures})
+        files.write_json(Path(json_path), {"figures": metrics})
 
 
 if __name__ == "__main__":

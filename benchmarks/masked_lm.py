@@ -26,7 +26,7 @@ from nlp_helpers.core.errors import run_command
 from nlp_helpers.language_models.masked_lm import use_mask_token
 from nlp_helpers.language_models.next_token import top_k_table
 from nlp_helpers.models import loading
-from tools.mlm_head import figures
+from tools.mlm_head import metrics
 
 HERE = Path(__file__).parent
 NUM_REVIEWS = 300
@@ -76,7 +76,7 @@ def read_reviews(folder: Path) -> list[str]:
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
     texts = [text for text in texts if text.strip()]
-    order = np.random.default_rng(figures.SEED).permutation(len(texts))
+    order = np.random.default_rng(metrics.SEED).permutation(len(texts))
     return [texts[i] for i in order[:NUM_REVIEWS]]
 
 
@@ -118,17 +118,17 @@ def main(names: list[str], json_path: str | None, reviews: Path) -> None:
     """
     for name in names:
         loading.fetch_model(name)  # a wrong name shows at once
-    documents = figures.read_held_out(HERE / "held_out.jsonl")
+    documents = metrics.read_held_out(HERE / "held_out.jsonl")
     amazon = read_reviews(reviews)
     written = {}
     for name in names:
         tokenizer, model = loading.load_model(name, AutoModelForMaskedLM)
-        found = figures.evaluate_held_out(
-            model, tokenizer, documents, figures.SEED
+        found = metrics.evaluate_held_out(
+            model, tokenizer, documents, metrics.SEED
         )
         if amazon:
-            found["amazon"] = figures.evaluate(
-                model, tokenizer, amazon, figures.SEED
+            found["amazon"] = metrics.evaluate(
+                model, tokenizer, amazon, metrics.SEED
             )
         table = pd.DataFrame(found).T.astype({"masked": int})
         click.echo(table.round(3).to_string())

@@ -45,15 +45,15 @@ def main(json_path: str | None) -> None:
     loading.fetch_model(NAME)  # the one unpacking is not what is compared
     times = [(seconds(from_gguf), seconds(from_cache)) for _ in range(ROUNDS)]
     gguf, cache = (min(column) for column in zip(*times, strict=True))
-    figures = {
+    metrics = {
         "seconds_from_gguf": gguf,
         "seconds_from_cache": cache,
         "cache_vs_gguf": gguf / cache,
     }
-    for name, value in figures.items():
+    for name, value in metrics.items():
         click.echo(f"{name} {value:.2f}")
     if json_path:
-        files.write_json(Path(json_path), {"figures": figures})
+        files.write_json(Path(json_path), {"figures": metrics})
 
 
 if __name__ == "__main__":

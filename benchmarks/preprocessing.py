@@ -282,7 +282,7 @@ def take_turns(
     return best
 
 
-def measure_reading(path: Path, figures: dict) -> None:
+def measure_reading(path: Path, metrics: dict) -> None:
     candidates = {
         "json_loads": lambda: read_with_json(path),
         "bare": lambda: read_bare(path),
@@ -293,14 +293,14 @@ def measure_reading(path: Path, figures: dict) -> None:
     seconds = take_turns(candidates)
     size = path.stat().st_size / 1e6
     for name, value in seconds.items():
-        figures[f"read_{name}_mb_per_s"] = size / value
-    figures["read_vs_json_loads"] = seconds["json_loads"] / seconds["ours"]
-    figures["read_vs_duckdb"] = seconds["bare"] / seconds["ours"]
-    figures["read_vs_duckdb_typed"] = seconds["bare_typed"] / seconds["ours"]
+        metrics[f"read_{name}_mb_per_s"] = size / value
+    metrics["read_vs_json_loads"] = seconds["json_loads"] / seconds["ours"]
+    metrics["read_vs_duckdb"] = seconds["bare"] / seconds["ours"]
+    metrics["read_vs_duckdb_typed"] = seconds["bare_typed"] / seconds["ours"]
 
 
 def measure_tokenising(
-    texts: list[str], real: list[str], folder: Path, figures: dict
+    texts: list[str], real: list[str], folder: Path, metrics: dict
 ) -> None:
     from nlp_helpers.data import tokenize_worker
     from nlp_helpers.models import loading
@@ -313,7 +313,7 @@ def measure_tokenising(
     for group in filter(None, (texts, real)):
         for ours, theirs in zip(default(group), fast(group), strict=True):
             assert np.array_equal(ours, theirs)
-    figures["documents_with_equal_ids"] = len(texts) + len(real)
+    metrics["documents_with_equal_ids"] = len(texts) + len(real)
     seconds = take_turns(
         {
             "datasets_map": lambda: tokenise_with_datasets(texts, tokenizer),
@@ -322,16 +322,16 @@ def measure_tokenising(
         }
     )
     for name, value in seconds.items():
-        figures[f"tokenize_{name}_documents_per_s"] = len(texts) / value
-    figures["tokenize_vs_datasets_map"] = (
+        metrics[f"tokenize_{name}_documents_per_s"] = len(texts) / value
+    metrics["tokenize_vs_datasets_map"] = (
         seconds["datasets_map"] / seconds["default"]
     )
-    figures["fast_tokenize_vs_encode_batch_fast"] = (
+    metrics["fast_tokenize_vs_encode_batch_fast"] = (
         seconds["default"] / seconds["fast"]
     )
 
 
-def measure_workers(path: Path, folder: Path, figures: dict) -> None:
+def measure_workers(path: Path, folder: Path, metrics: dict) -> None:
     """Shards with 1 and 2 worker processes of one thread each."""
     from nlp_helpers.data import reading, shards, splitting
 
@@ -350,25 +350,25 @@ def measure_workers(path: Path, folder: Path, figures: dict) -> None:
         )
 
     seconds = take_turns({"one": lambda: work(1), "two": lambda: work(2)})
-    figures["two_workers_over_one"] = seconds["one"] / seconds["two"]
+    metrics["two_workers_over_one"] = seconds["one"] / seconds["two"]
 
 
-def measure_pipelines(path: Path, rows: int, figures: dict) -> None:
+def measure_pipelines(path: Path, rows: int, metrics: dict) -> None:
     best = dict.fromkeys(PIPELINES, np.inf)
     for _ in range(ROUNDS):
         for name in PIPELINES:
             seconds, peak = run_pipeline(name, path)
             best[name] = min(best[name], seconds)
             key = f"end_to_end_{name}_peak_mib"
-            figures[key] = max(peak, figures.get(key, 0))
+            metrics[key] = max(peak, metrics.get(key, 0))
     for name, value in best.items():
-        figures[f"end_to_end_{name}_documents_per_s"] = rows / value
+        metrics[f"end_to_end_{name}_documents_per_s"] = rows / value
     for peer in ("article", "datasets"):
-        figures[f"end_to_end_vs_{peer}"] = best[peer] / best["fast"]
-        figures[f"end_to_end_default_vs_{peer}"] = best[peer] / best["default"]
+        metrics[f"end_to_end_vs_{peer}"] = best[peer] / best["fast"]
+        metrics[f"end_to_end_default_vs_{peer}"] = best[peer] / best["default"]
 
 
-def measure_memory(folder: Path, rows: int, figures: dict) -> None:
+def measure_memory(folder: Path, rows: int, metrics: dict) -> None:
     """Peak memory of the fast pipeline at `rows` and a tenth of them."""
     peaks = []
     for size in (rows // 10, rows):
@@ -376,10 +376,10 @@ def measure_memory(folder: Path, rows: int, figures: dict) -> None:
         make_reviews(path, size)
         seconds, peak = run_pipeline("fast", path)
         click.echo(f"{size:,} rows: {seconds:.1f} s, peak {peak:.0f} MiB")
-        figures[f"peak_mib_{size}_rows"] = peak
+        metrics[f"peak_mib_{size}_rows"] = peak
         peaks.append(peak)
         path.unlink()
-    figures["rss_2m_over_200k"] = peaks[1] / peaks[0]
+    metrics["rss_2m_over_200k"] = peaks[1] / peaks[0]
 
 
 def read_real_reviews() -> list[str]:
@@ -409,33 +409,33 @@ def main(
     pipeline: str | None,
     file: Path | None,
 ) -> None:
-    """Measure and print; write the figures as JSON if asked."""
+    """Measure and print; write the metrics as JSON if asked."""
     if pipeline:
         return pipeline_process(pipeline, file)
     from nlp_helpers.core import files
 
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     os.environ["NLP_HELPERS_HEADLESS"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plain = folder / "reviews.json"
         make_reviews(plain, megabytes * 1_000_000 // AVERAGE_BYTES)
-        measure_reading(plain, figures)
+        measure_reading(plain, metrics)
         plain.unlink()
         zipped = folder / "reviews.json.gz"
         make_reviews(zipped, documents)
         with gzip.open(zipped, "rt") as lines:
             texts = [json.loads(line)["reviewText"] for line in lines]
         texts = texts[:POOLED_DOCUMENTS]
-        measure_tokenising(texts, read_real_reviews(), folder, figures)
-        measure_workers(zipped, folder, figures)
-        measure_pipelines(zipped, documents, figures)
+        measure_tokenising(texts, read_real_reviews(), folder, metrics)
+        measure_workers(zipped, folder, metrics)
+        measure_pipelines(zipped, documents, metrics)
         if memory_rows:
-            measure_memory(folder, memory_rows, figures)
-    for key, value in figures.items():
+            measure_memory(folder, memory_rows, metrics)
+    for key, value in metrics.items():
         click.echo(f"{key} {value:,.2f}")
     if json_path:
-        files.write_json(Path(json_path), {"figures": figures})
+        files.write_json(Path(json_path), {"figures": metrics})
 
 
 if __name__ == "__main__":

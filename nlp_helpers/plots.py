@@ -218,7 +218,7 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> Figure:
 def sweep(
     table: pd.DataFrame, parameters: Sequence[str], metric: str, title: str
 ) -> Figure:
-    """Draw a figure of every run against each parameter, with the means.
+    """Draw a metric of every run against each parameter, with the means.
 
     Args:
         table: a row for each run; columns `parameters` and `metric`.

@@ -104,7 +104,7 @@ def precision(device: torch.device) -> torch.dtype:
 
     A processor without bfloat16 instructions emulates them, many times
     slower than float32. Where NLP_HELPERS_FLOAT32 is set, the answer is
-    float32: for tests, whose figures must not depend on the processor.
+    float32: for tests, whose numbers must not depend on the processor.
     """
     if os.environ.get(FLOAT32_VARIABLE):
         return torch.float32

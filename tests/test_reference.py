@@ -1,6 +1,6 @@
 """What the notebooks left behind when nbval ran them, against the reference.
 
-nbval compares the text of the cells; here the figures are compared, each
+nbval compares the text of the cells; here the metrics are compared, each
 within its tolerance.
 """
 
@@ -19,7 +19,7 @@ def load(root, folder, notebook):
     return json.loads(path.read_text())
 
 
-def found_figures(notebook_root, notebook):
+def read_metrics(notebook_root, notebook):
     """Return what nbval's run wrote; skip if nbval did not run it."""
     if not (notebook_root / "outputs" / "offline" / notebook).exists():
         pytest.skip(f"nbval has not run {notebook}")
@@ -27,10 +27,10 @@ def found_figures(notebook_root, notebook):
 
 
 @pytest.mark.parametrize("notebook", SCHEMAS)
-def test_the_figures_are_those_of_the_reference(
+def test_the_metrics_are_those_of_the_reference(
     notebook, project, notebook_root
 ):
-    found = found_figures(notebook_root, notebook)
+    found = read_metrics(notebook_root, notebook)
     expected = load(project, "reference", notebook)
     assert found.keys() == expected.keys()
     different = [
@@ -52,23 +52,23 @@ def test_no_notebook_asked_for_the_network(notebook_root):
 
 
 def test_the_model_beats_the_baselines(notebook_root):
-    figures = found_figures(notebook_root, "05_bert_fine_tuning")
-    best = max(figures["macro_f1_vader"], figures["macro_f1_tfidf"])
-    assert figures["macro_f1"] > best + 0.1
-    assert figures["macro_f1"] > figures["macro_f1_frozen"] + 0.05
-    assert figures["gain_low"] > 0
-    assert best > figures["macro_f1_majority"] + 0.3
-    assert figures["loss_after"] < figures["loss_before"] - 0.4
-    assert figures["f1_neutral"] > 0.45
-    assert figures["accuracy_without_neutral"] > figures["accuracy"] + 0.05
+    metrics = read_metrics(notebook_root, "05_bert_fine_tuning")
+    best = max(metrics["macro_f1_vader"], metrics["macro_f1_tfidf"])
+    assert metrics["macro_f1"] > best + 0.1
+    assert metrics["macro_f1"] > metrics["macro_f1_frozen"] + 0.05
+    assert metrics["gain_low"] > 0
+    assert best > metrics["macro_f1_majority"] + 0.3
+    assert metrics["loss_after"] < metrics["loss_before"] - 0.4
+    assert metrics["f1_neutral"] > 0.45
+    assert metrics["accuracy_without_neutral"] > metrics["accuracy"] + 0.05
 
 
 def test_the_masked_word_comes_from_the_question(notebook_root):
-    figures = found_figures(notebook_root, "03_masked_bert")
-    assert figures["predicted_token"] == "expert"
+    metrics = read_metrics(notebook_root, "03_masked_bert")
+    assert metrics["predicted_token"] == "expert"
     # Found whatever the segment ids say, as the notebook's text has it.
-    assert figures["probability"] > 0.5
-    assert figures["probability_segments_all_0"] > 0.5
-    assert figures["probability_segments_swapped"] > 0.5
-    assert figures["probability_without_question"] < 0.01
-    assert figures["probability_by_position"] < 0.01
+    assert metrics["probability"] > 0.5
+    assert metrics["probability_segments_all_0"] > 0.5
+    assert metrics["probability_segments_swapped"] > 0.5
+    assert metrics["probability_without_question"] < 0.01
+    assert metrics["probability_by_position"] < 0.01

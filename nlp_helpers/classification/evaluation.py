@@ -114,7 +114,7 @@ def bootstrap(
     """Return the 95 % interval of macro-F1, or of the gain over a rival.
 
     The percentile bootstrap (Efron 1979): draw as many texts as there are,
-    with replacement, 10,000 times, and take the middle 95 % of the figures.
+    with replacement, 10,000 times, and take the middle 95 % of the scores.
     Texts that belong together are drawn together (the cluster bootstrap):
     the sentences of a review agree more than those of two, so that drawing
     single ones makes the interval too narrow. It says how far chance in the
@@ -144,10 +144,10 @@ def bootstrap(
         len(cells), sizes / len(cells), RESAMPLES
     )
     draws = (draws @ kinds).reshape(-1, size, size, size)
-    figures = macro_f1(draws.sum(axis=3))
+    scores = macro_f1(draws.sum(axis=3))
     if rival is not None:
-        figures = figures - macro_f1(draws.sum(axis=2))
-    low, high = np.percentile(figures, [2.5, 97.5])
+        scores = scores - macro_f1(draws.sum(axis=2))
+    low, high = np.percentile(scores, [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -2,7 +2,7 @@
 
 Batches, dropout and learning rate of a step are functions of seed and step.
 What a checkpoint must hold is therefore short: the weights, the optimizer's
-moments, the step, and the figures so far.
+moments, the step, and the metrics so far.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ class History:
     @property
     def best(self) -> dict[str, float]:
         """Return the validation of the lowest loss."""
-        return min(self.validations, key=lambda figures: figures["loss"])
+        return min(self.validations, key=lambda metrics: metrics["loss"])
 
 
 def read_settings(parameters: Mapping[str, Any]) -> list[Settings]:

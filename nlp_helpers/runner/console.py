@@ -77,16 +77,16 @@ class Screen:
 
 
 def summary(results: Iterable[Result]) -> Table:
-    """Tabulate notebook, status, seconds, main figures and path."""
+    """Tabulate notebook, status, seconds, main metrics and path."""
     table = Table(
         "notebook",
         "status",
         Column("seconds", justify="right"),
-        Column("main figures", no_wrap=True),
+        Column("main metrics", no_wrap=True),
         Column("path", overflow="fold"),
     )
     for result in sorted(results, key=lambda result: result.notebook):
-        figures = [
+        metrics = [
             f"{name} {value:.3g}"
             if isinstance(value, float)
             else f"{name} {value}"
@@ -98,7 +98,7 @@ def summary(results: Iterable[Result]) -> Table:
             f"{name[:2]} {variant}".strip(),
             result.status,
             f"{result.seconds:.1f}" if result.seconds else "",
-            "\n".join(figures[:SHOWN_METRICS]),
+            "\n".join(metrics[:SHOWN_METRICS]),
             paths.shown(result.output),
         )
     return table

@@ -34,7 +34,7 @@ class Stage(BaseModel):
         return self._out_of_bounds(folder / "metrics.json")
 
     def _out_of_bounds(self, path: Path) -> str | None:
-        """Say which figure is missing or cannot be; None if none is."""
+        """Say which metric is missing or cannot be; None if none is."""
         try:
             metrics = files.read_json(path)
         except ValueError as error:

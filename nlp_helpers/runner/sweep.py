@@ -144,7 +144,7 @@ def _run_combination(
 
 
 def tabulate(sweep: Sweep, combinations: list[list[Task]]) -> pd.DataFrame:
-    """Return a row for each combination: parameters, figures, seconds."""
+    """Return a row for each combination: parameters, metrics, seconds."""
     rows = []
     for tasks in combinations:
         row = {name: _value(tasks, name) for name in sweep.grid}

@@ -100,7 +100,7 @@ def _lacks(folder: Path, notebook: str) -> str | None:
 def compare_metrics(
     notebook: str, expected: Mapping[str, Any], found: Mapping[str, Any]
 ) -> Iterator[Difference]:
-    """Compare figure by figure; one that is missing is different."""
+    """Compare metric by metric; one that is missing is different."""
     tolerances = read_tolerances()
     for name in {**expected, **found}:
         pair = expected.get(name, "(missing)"), found.get(name, "(missing)")

@@ -42,10 +42,10 @@ def test_a_class_that_does_not_occur_is_left_out_of_the_mean_everywhere():
     labels = np.array([1, 2] * 15)
     predictions = labels.copy()
     predictions[0] = 2
-    figure = evaluation.score(labels, predictions)["macro_f1"]
+    score = evaluation.score(labels, predictions)["macro_f1"]
     low, high = evaluation.bootstrap(labels, predictions)
-    assert figure == pytest.approx(0.966, abs=1e-3)
-    assert 0.85 < low < figure < high == 1
+    assert score == pytest.approx(0.966, abs=1e-3)
+    assert 0.85 < low < score < high == 1
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def many():
 def test_the_interval_is_that_of_texts_drawn_one_by_one(many):
     labels, predictions, rival = many
     generator = np.random.default_rng(5)
-    figures, gains = [], []
+    scores, gains = [], []
     for _ in range(2000):
         rows = generator.integers(0, len(labels), len(labels))
         counts = [
@@ -73,10 +73,10 @@ def test_the_interval_is_that_of_texts_drawn_one_by_one(many):
             for found in (predictions, rival)
         ]
         first, second = map(evaluation.macro_f1, counts)
-        figures.append(first)
+        scores.append(first)
         gains.append(first - second)
     for found, drawn in (
-        (evaluation.bootstrap(labels, predictions), figures),
+        (evaluation.bootstrap(labels, predictions), scores),
         (evaluation.bootstrap(labels, predictions, rival), gains),
     ):
         assert found == pytest.approx(
@@ -92,7 +92,7 @@ def test_texts_of_one_group_are_drawn_together(many):
     numbers = [row // 40 for row in range(397)] + [10, 11, 12]
     members = [np.flatnonzero(np.equal(numbers, n)) for n in range(13)]
     generator = np.random.default_rng(5)
-    figures, gains = [], []
+    scores, gains = [], []
     for _ in range(2000):
         drawn = generator.integers(0, len(members), len(members))
         rows = np.concatenate([members[number] for number in drawn])
@@ -102,12 +102,12 @@ def test_texts_of_one_group_are_drawn_together(many):
             )
             for found in (predictions, rival)
         )
-        figures.append(first)
+        scores.append(first)
         gains.append(first - second)
     for found, expected in (
         (
             evaluation.bootstrap(labels, predictions, groups=groups),
-            figures,
+            scores,
         ),
         (evaluation.bootstrap(labels, predictions, rival, groups), gains),
     ):

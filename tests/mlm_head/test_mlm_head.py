@@ -19,7 +19,7 @@ from transformers import BertForMaskedLM
 from nlp_helpers.core import folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import loading
-from tools.mlm_head import examples, figures, generated, texts, training
+from tools.mlm_head import examples, generated, metrics, texts, training
 from tools.mlm_head.__main__ import main
 
 NOUNS = """\
@@ -439,10 +439,10 @@ def test_training_learns_and_changes_only_what_is_named(
     rate = 3e-4 if kind == "encoder" else 3e-3
     settings = replace(SMALL, train=kind, learning_rate=rate)
     training.train(*corpus, tmp_path / "short", 2, 2, settings, "cpu")
-    short = tmp_path / "short" / "weights" / "figures.json"
+    short = tmp_path / "short" / "weights" / "metrics.json"
     first = json.loads(short.read_text())
     training.train(*corpus, output, 14, 14, settings, "cpu")
-    last = json.loads((weights / "figures.json").read_text())
+    last = json.loads((weights / "metrics.json").read_text())
     assert last["loss"] < first["loss"] and last["step"] == 14
     assert last["top1"] <= last["top5"]
     _, plain = loading.load_model("minilm-l6", BertForMaskedLM, new_head=True)
@@ -599,12 +599,12 @@ def test_pairs_need_the_unpacked_package(corpus, tmp_path, tokenizer):
 def test_evaluation_asks_for_the_hidden_tokens(tokenizer):
     _, model = loading.load_model("minilm-l6-mlm", BertForMaskedLM)
     text = ["this is a very good camera and i like it a lot ."] * 40
-    found = figures.evaluate(model, tokenizer, text, seed=1)
-    assert found == figures.evaluate(model, tokenizer, text, seed=1)
+    found = metrics.evaluate(model, tokenizer, text, seed=1)
+    assert found == metrics.evaluate(model, tokenizer, text, seed=1)
     assert found["masked"] == 40 * 2  # 15 % of 13 tokens
     assert 0.1 < found["top1"] < found["top5"] < 1
     torch.nn.init.zeros_(model.cls.predictions.transform.dense.weight)
-    damaged = figures.evaluate(model, tokenizer, text, seed=1)
+    damaged = metrics.evaluate(model, tokenizer, text, seed=1)
     assert damaged["top1"] < found["top1"] / 2
 
 
@@ -617,7 +617,7 @@ def test_the_figures_of_a_model_that_knows_one_word(tokenizer):
     bias = torch.nn.init.zeros_(model.cls.predictions.decoder.bias)
     bias.data[good] = math.log(size - 1)
     documents = {"a": ["good " * 20] * 3, "b": ["bad " * 20] * 6}
-    found = figures.evaluate_held_out(model, tokenizer, documents, seed=1)
+    found = metrics.evaluate_held_out(model, tokenizer, documents, seed=1)
     right, wrong = math.log(2), math.log(2 * (size - 1))
     assert (found["a"]["top1"], found["b"]["top1"]) == (1, 0)
     assert found["a"]["loss"] == pytest.approx(right, rel=1e-4)

@@ -40,7 +40,7 @@ from nlp_helpers.classification import attention, checkpoints
 from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import loading
-from tools.mlm_head import examples, figures, texts
+from tools.mlm_head import examples, metrics, texts
 
 BASE_MODEL = "minilm-l6"
 ATTENTION = "sdpa_float32"  # the name transformers knows it by
@@ -271,7 +271,7 @@ def train(
     settings: Settings,
     device: str = "auto",
 ) -> None:
-    """Train on `folder`/train.jsonl; write `output`/weights, with figures.
+    """Train on `folder`/train.jsonl; write `output`/weights, with metrics.
 
     Every `evaluate_every` steps, a checkpoint and the weights are written.
     Started again, the run goes on from the checkpoint and ends with the same
@@ -282,7 +282,7 @@ def train(
         UserError: a text is missing, the checkpoint is of another run, or
             another process trains there, or the loss is not finite.
     """
-    held_out = figures.read_held_out(held_out_path)
+    held_out = metrics.read_held_out(held_out_path)
     with folders.exclusive(output):
         _train(
             folder,
@@ -357,8 +357,8 @@ def _train(
         tokens += int(sum(lengths[i] for row in rows for i in row))
         if step % evaluate_every == 0 or step == num_steps:
             speed = (tokens - started_tokens) / (time.perf_counter() - started)
-            found = figures.evaluate_held_out(
-                inner(model), tokenizer, held_out, figures.SEED
+            found = metrics.evaluate_held_out(
+                inner(model), tokenizer, held_out, metrics.SEED
             )["all"]
             model.train()
             summary = {"step": step, "tokens": tokens, **found}
@@ -370,7 +370,7 @@ def _train(
             weights = output / "weights"
             with folders.atomic_folder(weights, locked=False) as staging:
                 save(model, staging)
-                files.write_json(staging / "figures.json", summary)
+                files.write_json(staging / "metrics.json", summary)
             state = {
                 "fingerprint": fingerprint,
                 "tokens": tokens,
