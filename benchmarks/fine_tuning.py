@@ -326,7 +326,7 @@ def notebook_settings() -> training.Settings:
 def train_project(
     settings: training.Settings, tokens: TokenSet, new: TokenSet, device: str
 ) -> np.ndarray:
-    """Train as notebook 05 does; return its answers, (N,)."""
+    """Train as notebook 05 does; return its predictions, (N,)."""
     _, model = training.make_classifier(settings)
     run = training.Run(
         training.make_accelerator(device), model, tokens, settings
@@ -444,8 +444,10 @@ def compare_accuracy(device: str) -> dict[str, float]:
             found = function(one, train, held_out, device)
             metrics[name].append(macro_f1(held_out.labels, found))
             click.echo(f"{name}, seed {one.seed}: {metrics[name][-1]:.3f}")
-    answers = cross_validate(table["text"], tokens, folds, settings, device)
-    scores = evaluation.compare(tokens.labels, answers, table["review"])
+    predictions = cross_validate(
+        table["text"], tokens, folds, settings, device
+    )
+    scores = evaluation.compare(tokens.labels, predictions, table["review"])
     click.echo(scores.round(3).to_string())
     best = scores["macro_f1"][["vader", "tfidf"]].max()
     return {
@@ -473,7 +475,7 @@ def cross_validate(
     settings: training.Settings,
     device: str,
 ) -> dict[str, np.ndarray]:
-    """Return everybody's answers to each fold, after training on the others.
+    """Return everybody's predictions for each fold, trained on the others.
 
     Args:
         texts: N texts.
@@ -483,29 +485,31 @@ def cross_validate(
         device: where it trains.
 
     Returns:
-        Name -> answers, (N,).
+        Name -> predictions, (N,).
     """
-    answers = {
+    predictions = {
         name: np.empty(len(tokens), int)
         for name in ("majority", "vader", "tfidf", "project")
     }
     for number, (rows, new) in enumerate(folds):
         train, held_out = take(tokens, rows), take(tokens, new)
         labels, new_texts = train.labels, texts[new]
-        answers["majority"][new] = baselines.predict_majority(labels, len(new))
-        answers["vader"][new] = baselines.predict_vader(new_texts)
-        answers["tfidf"][new] = baselines.predict_tfidf(
+        predictions["majority"][new] = baselines.predict_majority(
+            labels, len(new)
+        )
+        predictions["vader"][new] = baselines.predict_vader(new_texts)
+        predictions["tfidf"][new] = baselines.predict_tfidf(
             texts[rows], labels, new_texts
         )
-        answers["project"][new] = train_project(
+        predictions["project"][new] = train_project(
             settings, train, held_out, device
         )
         scores = {
             name: round(macro_f1(held_out.labels, found[new]), 3)
-            for name, found in answers.items()
+            for name, found in predictions.items()
         }
         click.echo(f"fold {number + 1}: {scores}")
-    return answers
+    return predictions
 
 
 def compare_on_stars(
@@ -522,8 +526,10 @@ def compare_on_stars(
     tokens = tokenise(found["text"].tolist(), found["label"].to_numpy())
     folds = split_folds(tokens, found["product"])
     settings = replace(notebook_settings(), num_epochs=num_epochs)
-    answers = cross_validate(found["text"], tokens, folds, settings, device)
-    scores = evaluation.compare(tokens.labels, answers, found["product"])
+    predictions = cross_validate(
+        found["text"], tokens, folds, settings, device
+    )
+    scores = evaluation.compare(tokens.labels, predictions, found["product"])
     click.echo(f"stars of {len(found)} reviews\n{scores.round(3).to_string()}")
     gain = scores["macro_f1"]["project"] - scores["macro_f1"]["tfidf"]
     return {"macro_f1_minus_tfidf_stars": float(gain)}
@@ -573,7 +579,7 @@ def main(
     for name, value in metrics.items():
         click.echo(f"{name}: {value:.3f}")
     if json_path:
-        files.write_json(Path(json_path), {"figures": metrics})
+        files.write_json(Path(json_path), {"metrics": metrics})
 
 
 if __name__ == "__main__":

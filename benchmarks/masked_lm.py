@@ -114,7 +114,7 @@ def is_right(words: list[str], expected: str | None, within: int) -> str:
 def main(names: list[str], json_path: str | None, reviews: Path) -> None:
     """Print tables for every model; write them as JSON too.
 
-    The main figures at the head of that file are the first model's.
+    The main metrics at the head of that file are the first model's.
     """
     for name in names:
         loading.fetch_model(name)  # a wrong name shows at once
@@ -139,17 +139,17 @@ def main(names: list[str], json_path: str | None, reviews: Path) -> None:
             right = is_right(words, expected, within)
             probes.append((right, text, " ".join(words)))
         click.echo(pd.DataFrame(probes).to_string(header=False, index=False))
-        written[name] = {"figures": found, "probes": probes}
+        written[name] = {"metrics": found, "probes": probes}
     if not amazon:
         click.echo(f"no reviews in {reviews}: the amazon row is left out")
-    first = written[names[0]]["figures"]
+    first = written[names[0]]["metrics"]
     result = {
         "top1_heldout": first["all"]["top1"],
         "top5_heldout": first["all"]["top5"],
         "top1_amazon": first["amazon"]["top1"] if amazon else None,
     }
     if json_path:
-        content = {"figures": result, "models": written}
+        content = {"metrics": result, "models": written}
         files.write_json(Path(json_path), content)
 
 

@@ -53,7 +53,7 @@ def main(json_path: str | None) -> None:
     for name, value in metrics.items():
         click.echo(f"{name} {value:.2f}")
     if json_path:
-        files.write_json(Path(json_path), {"figures": metrics})
+        files.write_json(Path(json_path), {"metrics": metrics})
 
 
 if __name__ == "__main__":

@@ -435,7 +435,7 @@ def main(
     for key, value in metrics.items():
         click.echo(f"{key} {value:,.2f}")
     if json_path:
-        files.write_json(Path(json_path), {"figures": metrics})
+        files.write_json(Path(json_path), {"metrics": metrics})
 
 
 if __name__ == "__main__":

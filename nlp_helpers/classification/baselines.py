@@ -1,4 +1,4 @@
-"""What a fine-tuned model has to beat: four rivals that cost little."""
+"""What a fine-tuned model has to beat: four baselines that cost little."""
 
 from collections.abc import Sequence
 

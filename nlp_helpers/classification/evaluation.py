@@ -52,14 +52,14 @@ def score(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
 
 def compare(
     labels: np.ndarray,
-    answers: Mapping[str, np.ndarray],
+    predictions: Mapping[str, np.ndarray],
     groups: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Tabulate the scores of several predictions for the same texts.
 
     Args:
         labels: the true classes, (N,).
-        answers: name -> predicted classes, (N,).
+        predictions: name -> predicted classes, (N,).
         groups: see `bootstrap`.
 
     Returns:
@@ -67,9 +67,9 @@ def compare(
         95 % interval.
     """
     rows = {}
-    for name, predictions in answers.items():
-        low, high = bootstrap(labels, predictions, groups=groups)
-        rows[name] = score(labels, predictions) | {"low": low, "high": high}
+    for name, predicted in predictions.items():
+        low, high = bootstrap(labels, predicted, groups=groups)
+        rows[name] = score(labels, predicted) | {"low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -108,10 +108,10 @@ def macro_f1(counts: np.ndarray) -> np.ndarray:
 def bootstrap(
     labels: np.ndarray,
     predictions: np.ndarray,
-    rival: np.ndarray | None = None,
+    baseline: np.ndarray | None = None,
     groups: Sequence[str] | None = None,
 ) -> tuple[float, float]:
-    """Return the 95 % interval of macro-F1, or of the gain over a rival.
+    """Return the 95 % interval of macro-F1, or of the gain over a baseline.
 
     The percentile bootstrap (Efron 1979): draw as many texts as there are,
     with replacement, 10,000 times, and take the middle 95 % of the scores.
@@ -128,12 +128,12 @@ def bootstrap(
     Args:
         labels: the true classes, (N,).
         predictions: of the model, (N,).
-        rival: predictions of another model for the same texts, (N,).
+        baseline: predictions of another model for the same texts, (N,).
         groups: what each text belongs to, for example its review, (N,); a
             text without a name stands alone, as all do if there are none.
     """
     size = len(ID2LABEL)
-    other = predictions if rival is None else rival
+    other = predictions if baseline is None else baseline
     numbers = _number_groups(groups, len(labels))
     cells = np.zeros((numbers.max() + 1, size, size, size), np.int64)
     np.add.at(cells, (numbers, labels, predictions, other), 1)
@@ -145,7 +145,7 @@ def bootstrap(
     )
     draws = (draws @ kinds).reshape(-1, size, size, size)
     scores = macro_f1(draws.sum(axis=3))
-    if rival is not None:
+    if baseline is not None:
         scores = scores - macro_f1(draws.sum(axis=2))
     low, high = np.percentile(scores, [2.5, 97.5])
     return float(low), float(high)
@@ -197,8 +197,8 @@ def without_neutral(labels: np.ndarray, logits: np.ndarray) -> float:
     model would reach if the neutral class did not exist.
     """
     rows = np.isin(labels, _CLEAR)
-    answers = np.take(_CLEAR, logits[rows][:, _CLEAR].argmax(axis=1))
-    return float((answers == labels[rows]).mean())
+    predicted = np.take(_CLEAR, logits[rows][:, _CLEAR].argmax(axis=1))
+    return float((predicted == labels[rows]).mean())
 
 
 def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:

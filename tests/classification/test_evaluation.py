@@ -63,21 +63,21 @@ def many():
 
 
 def test_the_interval_is_that_of_texts_drawn_one_by_one(many):
-    labels, predictions, rival = many
+    labels, predictions, baseline = many
     generator = np.random.default_rng(5)
     scores, gains = [], []
     for _ in range(2000):
         rows = generator.integers(0, len(labels), len(labels))
         counts = [
             evaluation.confusion_counts(labels[rows], found[rows])
-            for found in (predictions, rival)
+            for found in (predictions, baseline)
         ]
         first, second = map(evaluation.macro_f1, counts)
         scores.append(first)
         gains.append(first - second)
     for found, drawn in (
         (evaluation.bootstrap(labels, predictions), scores),
-        (evaluation.bootstrap(labels, predictions, rival), gains),
+        (evaluation.bootstrap(labels, predictions, baseline), gains),
     ):
         assert found == pytest.approx(
             np.percentile(drawn, [2.5, 97.5]), abs=0.01
@@ -86,7 +86,7 @@ def test_the_interval_is_that_of_texts_drawn_one_by_one(many):
 
 
 def test_texts_of_one_group_are_drawn_together(many):
-    labels, predictions, rival = many
+    labels, predictions, baseline = many
     groups = [f"review {row // 40}" for row in range(len(labels))]
     groups[-3:] = [None, float("nan"), None]  # of no review: three groups
     numbers = [row // 40 for row in range(397)] + [10, 11, 12]
@@ -100,7 +100,7 @@ def test_texts_of_one_group_are_drawn_together(many):
             evaluation.macro_f1(
                 evaluation.confusion_counts(labels[rows], found[rows])
             )
-            for found in (predictions, rival)
+            for found in (predictions, baseline)
         )
         scores.append(first)
         gains.append(first - second)
@@ -109,7 +109,7 @@ def test_texts_of_one_group_are_drawn_together(many):
             evaluation.bootstrap(labels, predictions, groups=groups),
             scores,
         ),
-        (evaluation.bootstrap(labels, predictions, rival, groups), gains),
+        (evaluation.bootstrap(labels, predictions, baseline, groups), gains),
     ):
         assert found == pytest.approx(
             np.percentile(expected, [2.5, 97.5]), abs=0.01
