@@ -5,7 +5,8 @@ import platform
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +14,13 @@ import transformers
 from huggingface_hub.utils import disable_progress_bars
 from tqdm.auto import tqdm
 
-from nlp_helpers.core import engine
+from nlp_helpers.core import engine, files
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.core.paths import FLOAT32_VARIABLE, HEADLESS_VARIABLE
+from nlp_helpers.core.paths import (
+    FLOAT32_VARIABLE,
+    HEADLESS_VARIABLE,
+    SESSION_VARIABLE,
+)
 
 Item = TypeVar("Item")
 
@@ -40,11 +45,22 @@ class Session:
             f" transformers {transformers.__version__}"
         )
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what the record of a run says of the session."""
+        return {
+            "device": str(self.device),
+            "dtype": str(self.dtype),
+            "training_dtype": str(self.training_dtype),
+            "threads": torch.get_num_threads(),
+        }
+
 
 def start(seed: int, device: str = "auto") -> Session:
     """Seed every generator, choose the device, silence the libraries.
 
     Keras is told to compute with torch; that has to happen before its import.
+    A runner that names a file in NLP_HELPERS_SESSION finds there what its
+    record says of device, precision and threads.
 
     Args:
         seed: seeds Python, NumPy and torch, on every device.
@@ -62,6 +78,8 @@ def start(seed: int, device: str = "auto") -> Session:
     place = choose_device(device)
     session = Session(seed, place, torch.float32, precision(place))
     print(session)
+    if path := os.environ.get(SESSION_VARIABLE):
+        files.write_json(Path(path), session.as_json())
     return session
 
 

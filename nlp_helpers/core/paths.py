@@ -14,6 +14,7 @@ ROOT_VARIABLE = "NLP_HELPERS_ROOT"
 CACHE_VARIABLE = "NLP_HELPERS_CACHE"
 HEADLESS_VARIABLE = "NLP_HELPERS_HEADLESS"  # lines instead of bars
 FLOAT32_VARIABLE = "NLP_HELPERS_FLOAT32"  # no bfloat16
+SESSION_VARIABLE = "NLP_HELPERS_SESSION"  # a file for what a session is
 
 
 def project_root() -> Path:

@@ -1,6 +1,5 @@
 """Papermill's way to a kernel, with a watch on it, and without its waits."""
 
-import ast
 import math
 import os
 import time
@@ -15,31 +14,18 @@ from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_output
+from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from traitlets import Instance, Type
 
+from nlp_helpers.core.paths import SESSION_VARIABLE
 from nlp_helpers.runner.watch import Watch
 
 ENGINE = "watched"
 MAX_STREAM_LENGTH = 1_000_000  # characters that a cell may print
 OUTPUT_TIMEOUT = 60  # seconds for what a cell printed to arrive after its end
 CUT = "\n[cut: this cell printed more than 1,000,000 characters]\n"
-# Asked of the kernel when its last cell has ended.
-QUESTION = """\
-import sys, types
-run = globals().get("run", types.SimpleNamespace(device=None, dtype=None))
-torch = sys.modules.get("torch")
-{
-    "device": run.device and str(run.device),
-    "dtype": run.dtype and str(run.dtype),
-    "training_dtype": getattr(run, "training_dtype", None)
-    and str(run.training_dtype),
-    "threads": torch and torch.get_num_threads(),
-}
-"""
-NOT_A_FAILURE = {"tags": ["raises-exception"]}  # nbclient goes on then
 
 
 class QuickClient(AsyncKernelClient):
@@ -90,12 +76,16 @@ class WatchedClient(PapermillNotebookClient):
     """Papermill's client with a watch."""
 
     watch = Instance(Watch)
+    session_file = Instance(Path)
     printed = 0  # characters of the cell that is being executed
 
     def start_new_kernel(self, **kwargs: Any) -> None:
-        """Start the kernel, with its number of threads, and the watch."""
-        threads = {"OMP_NUM_THREADS": str(self.watch.threads)}
-        super().start_new_kernel(env=os.environ | threads, **kwargs)
+        """Start the kernel, with what it is to know, and the watch."""
+        settings = {
+            "OMP_NUM_THREADS": str(self.watch.threads),
+            SESSION_VARIABLE: str(self.session_file),
+        }
+        super().start_new_kernel(env=os.environ | settings, **kwargs)
         self.watch.attach(self.km.provisioner)
 
     def execute_cell(
@@ -112,21 +102,6 @@ class WatchedClient(PapermillNotebookClient):
             raise
         finally:
             self.watch.on_cell(cell_index + 1, len(self.nb.cells))
-
-    def papermill_execute_cells(self) -> None:
-        """Execute all, then ask the kernel what it worked with."""
-        super().papermill_execute_cells()
-        question = new_code_cell(QUESTION, metadata=NOT_A_FAILURE)
-        self.nb.cells.append(question)
-        try:
-            place = len(self.nb.cells) - 1
-            super().execute_cell(question, place, store_history=False)
-        finally:
-            self.nb.cells.remove(question)
-        for answer in question.outputs:  # a thread may still be printing
-            if answer.output_type == "execute_result":
-                text = answer.data["text/plain"]
-                self.watch.answers = ast.literal_eval(text)
 
     def output(
         self,
@@ -164,6 +139,7 @@ class WatchedEngine(NBClientEngine):
         nb_man: Any,
         kernel_name: str,
         watch: Watch,
+        session_file: Path,
         folder: str,
         hidden: Path,
         start_timeout: int = 60,
@@ -177,6 +153,7 @@ class WatchedEngine(NBClientEngine):
             startup_timeout=start_timeout,
             iopub_timeout=OUTPUT_TIMEOUT,
             watch=watch,
+            session_file=session_file,
             store_widget_state=False,  # it has random ids
             config=others.get("config"),
             resources={"metadata": {"path": folder}},

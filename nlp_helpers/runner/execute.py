@@ -29,6 +29,7 @@ from nlp_helpers.runner.stages import Stage
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")  # of an object's repr
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SESSION_FILE = "session.json"
 MAX_SOCKET_BYTES = 100  # bytes of a path; systems take 104 or more
 
 
@@ -67,6 +68,7 @@ class Execution:
         self.description = description
         self.folder = output.with_suffix("")
         self.watch = watch.Watch(threads, on_cell)
+        self.session: dict[str, Any] = {}  # see `session.start`
 
     def stop(self) -> None:
         """Kill the kernel; the run ends as interrupted."""
@@ -122,12 +124,23 @@ class Execution:
                 status,
                 error=problem,
                 peak_memory=self.watch.peak,
-                **self.watch.answers,
+                **self.session,
                 **found,
             )
         if problem:
             raise NotebookFailed(f"{self.source.name}{problem}")
         return seconds
+
+    @contextmanager
+    def _private_folder(self) -> Iterator[Path]:
+        """Give a folder for sockets, and for what the session writes down."""
+        with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+            try:
+                yield Path(folder)
+            finally:
+                path = Path(folder) / SESSION_FILE
+                if path.exists():
+                    self.session = files.read_json(path)
 
     def _missing(self) -> str | None:
         """Return what the stage lacks, after the file's name."""
@@ -142,7 +155,7 @@ class Execution:
         """
         client.register()
         try:
-            with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+            with self._private_folder() as folder:
                 papermill.execute_notebook(
                     _as_template(self.source),
                     _as_template(hidden),
@@ -152,8 +165,9 @@ class Execution:
                     # Twice a cell, which takes longer than most cells.
                     request_save_on_cell_execute=False,
                     progress_bar=False,
-                    config=_kernel_settings(sockets),
+                    config=_kernel_settings(folder),
                     watch=self.watch,
+                    session_file=folder / SESSION_FILE,
                     folder=str(self.source.parent),
                     hidden=hidden,
                 )
@@ -188,7 +202,7 @@ def _as_template(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _kernel_settings(folder: str) -> Config:
+def _kernel_settings(folder: Path) -> Config:
     """Let runner and kernel talk through socket files in a private folder.
 
     No other user can open them. Windows has none, and paths may be too long

@@ -28,7 +28,6 @@ class Watch:
         self.pid: int | None = None
         self.children: list[psutil.Process] = []  # of the kernel
         self.peak = self.last = 0  # bytes
-        self.answers: dict[str, Any] = {}
         self.cause: str | None = None
         self.stopped = False
         self._over = threading.Event()

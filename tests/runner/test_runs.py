@@ -81,14 +81,14 @@ def test_what_is_there_is_not_made_again(run, root):
 
 
 def test_the_record_says_what_ran_and_on_what(run, root):
-    defined = "class run: device = 'cpu'; dtype = 'x'"
-    silent = "import builtins; builtins.print = lambda *texts: None"
-    run(f"import torch; {silent}", defined, WRITE_METRICS)
+    started = "from nlp_helpers import session; session.start(7, 'cpu')"
+    run(started, "del session", WRITE_METRICS)
     found = record(root)
     assert found["status"] == "finished" and found["error"] is None
     assert found["seconds"] > 0 and found["pid"] and found["started"]
     assert len(found["cells"]) == 5 and found["peak_memory"] > 20e6
     assert (found["device"], found["threads"]) == ("cpu", 1)
+    assert found["dtype"] == found["training_dtype"] == "torch.float32"
     assert found["packages"]["papermill"]
     for name in ("key", "notebook_sha256", "code_sha256", "packages_sha256"):
         assert len(found[name]) == 64
