@@ -17,12 +17,11 @@ import nlp_helpers
 from nlp_helpers.core import engine, files, folders, paths
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import registry
-from nlp_helpers.runner.stages import Stage
+from nlp_helpers.runner.stages import Stage, read_stages
 from nlp_helpers.runner.tasks import Task
 
 PACKAGE = Path(nlp_helpers.__file__).parent
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-OUTPUT_FOLDERS = ("splits", "shards", "checkpoint")  # what others may read
 # The entries that decide what a run writes, on whatever machine.
 INPUT_KEYS = (
     "parameters",
@@ -107,8 +106,8 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
         "notebook_sha256": files.sha256(source),
         "code_sha256": _hash_code(),
         "inputs": {
-            name: _hash_outputs(paths.resolve(given[name]))
-            for name in stage.inputs
+            name: hash_outputs(paths.resolve(given[name]), writer)
+            for name, writer in stage.inputs.items()
         },
         "model": _describe_folder(given["model_name"])
         or registry.origin(given["model_name"]),
@@ -196,11 +195,11 @@ def _hash_code() -> str:
     return files.hash_tree(PACKAGE, sources)
 
 
-def _hash_outputs(folder: Path) -> str:
-    """Hash what a notebook left for another."""
+def hash_outputs(folder: Path, notebook: str) -> str:
+    """Hash what a notebook left for others in its folder."""
     found = [
         path
-        for name in OUTPUT_FOLDERS
+        for name in read_stages()[notebook].outputs
         for path in (folder / name).rglob("*")
         if path.is_file()
     ]

@@ -17,7 +17,8 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    inputs: list[str] = []
+    inputs: dict[str, str] = {}  # parameter -> notebook
+    outputs: list[str] = []
     cores: int | Literal["all"] = 1
     memory: float
     artifacts: list[str]

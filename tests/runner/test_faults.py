@@ -298,7 +298,7 @@ def test_a_checkpoint_that_another_notebook_reads_is_an_input(tmp_path):
     hashes = set()
     for content in ("one training", "another"):
         path.write_text(content)
-        hashes.add(record._hash_outputs(tmp_path))
+        hashes.add(record.hash_outputs(tmp_path, "05_bert_fine_tuning"))
     assert len(hashes) == 2
 
 
