@@ -20,7 +20,6 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,7 +199,14 @@ def make_run(
     name: str, tokens: TokenSet, device: torch.device, batch_size: int
 ) -> training.Run:
     """Return this project's loop on a model."""
-    settings = training.Settings(name, num_epochs=1, batch_size=batch_size)
+    change = {
+        "num_epochs": 1,
+        "batch_size": batch_size,
+        "class_weight": "none",
+    }
+    settings = notebook_settings().model_copy(
+        update={"model_name": name, **change}
+    )
     model = build_model(name, attention_probs_dropout_prob=0.0)
     accelerator = training.make_accelerator(device.type)
     return training.Run(
@@ -346,8 +352,8 @@ def train_article(
     padding to 512, hours earlier. Batches of 8, attention dropout 0.1; the
     learning rate is half the notebook's, as goes with a quarter of the batch.
     """
-    settings = replace(
-        settings, batch_size=8, learning_rate=settings.learning_rate / 2
+    settings = settings.model_copy(
+        update=dict(batch_size=8, learning_rate=settings.learning_rate / 2)
     )
     place = session.choose_device(device)
     model = build_model(
@@ -436,7 +442,7 @@ def compare_accuracy(device: str) -> dict[str, float]:
     train, held_out = (take(tokens, rows) for rows in folds[0])
     metrics: dict[str, list[float]] = {"project": [], "article": []}
     for number in range(SEEDS):
-        one = replace(settings, seed=SEED + number)
+        one = settings.model_copy(update={"seed": SEED + number})
         for name, function in (
             ("project", train_project),
             ("article", train_article),
@@ -525,7 +531,9 @@ def compare_on_stars(
         return {}
     tokens = tokenise(found["text"].tolist(), found["label"].to_numpy())
     folds = split_folds(tokens, found["product"])
-    settings = replace(notebook_settings(), num_epochs=num_epochs)
+    settings = notebook_settings().model_copy(
+        update={"num_epochs": num_epochs}
+    )
     predictions = cross_validate(
         found["text"], tokens, folds, settings, device
     )

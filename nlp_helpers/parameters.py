@@ -49,8 +49,8 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
-class Common(BaseModel):
-    """What every notebook takes."""
+class Model(BaseModel):
+    """A model, and chance."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -58,6 +58,11 @@ class Common(BaseModel):
     seed: int = Field(
         ge=0, le=MAX_SEED, description="seeds every random choice"
     )
+
+
+class Common(Model):
+    """What every notebook takes."""
+
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="auto takes CUDA where there is one"
     )
@@ -125,10 +130,11 @@ class AmazonPreprocessing(Common):
     )
 
 
-class BertFineTuning(Common):
-    """05_bert_fine_tuning."""
+class TrainingSettings(Model):
+    """What decides the weights, bit for bit on the CPU of one machine."""
 
-    data_dir: Text = Field(description="the output_dir of notebook 04")
+    model_config = ConfigDict(frozen=True)
+
     num_epochs: Count = Field(description="passes over the training data")
     batch_size: Count = Field(description="reviews of one optimizer step")
     learning_rate: float = Field(
@@ -141,11 +147,18 @@ class BertFineTuning(Common):
         ge=0, description="not applied to biases and LayerNorm"
     )
     class_weight: Literal["none", "balanced"] = Field(
-        description="balanced lets small classes count as much as large ones"
+        description="balanced lets small classes count as much as large ones",
     )
     freeze_layers: int = Field(
-        ge=0, description="layers to freeze, with the embeddings; 0 is none"
+        ge=0,
+        description="layers to freeze, with the embeddings; 0 is none",
     )
+
+
+class BertFineTuning(Common, TrainingSettings):
+    """05_bert_fine_tuning."""
+
+    data_dir: Text = Field(description="the output_dir of notebook 04")
     num_seeds: Count = Field(description="training runs: seed, seed + 1, ...")
     num_processes: Count = Field(
         description="processes (GPUs) that share each batch"

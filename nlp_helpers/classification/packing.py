@@ -76,13 +76,18 @@ class PackedClassifier(torch.nn.Module):
 
 
 def micro_batches(
-    lengths: Sequence[int], max_tokens: int = MAX_TOKENS
+    lengths: Sequence[int], max_tokens: int = 0
 ) -> Iterator[slice]:
     """Cut texts into runs of at most `max_tokens` tokens, one text or more.
 
     Memory grows with the tokens of a forward pass; the runs keep it flat
     whatever the number of texts and their lengths.
+
+    Args:
+        lengths: of the texts, in tokens.
+        max_tokens: 0 is MAX_TOKENS.
     """
+    max_tokens = max_tokens or MAX_TOKENS
     start = tokens = 0
     for row, length in enumerate(lengths):
         if tokens and tokens + length > max_tokens:

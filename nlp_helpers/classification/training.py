@@ -7,7 +7,7 @@ moments, the step, and the metrics so far.
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +36,10 @@ from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
 from nlp_helpers.data.shards import TokenSet, read_shards
 from nlp_helpers.models import loading
+from nlp_helpers.parameters import TrainingSettings as Settings
 
 NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")
 MAX_GRAD_NORM = 1.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides the weights, bit for bit on the CPU of one machine.
-
-    The names are those of notebook 05's parameters.
-    """
-
-    model_name: str
-    num_epochs: int = 2
-    batch_size: int = 32
-    learning_rate: float = 2e-4
-    warmup_ratio: float = 0.1
-    weight_decay: float = 0.01
-    class_weight: str = "none"  # or balanced
-    freeze_layers: int = 0
-    seed: int = 2018
 
 
 @dataclass
@@ -78,7 +61,7 @@ def read_settings(parameters: Mapping[str, Any]) -> list[Settings]:
     Args:
         parameters: of notebook 05; its `globals()` will do.
     """
-    values = {field.name: parameters[field.name] for field in fields(Settings)}
+    values = {name: parameters[name] for name in Settings.model_fields}
     seeds = range(values["seed"], values["seed"] + parameters["num_seeds"])
     return [Settings(**values | {"seed": seed}) for seed in seeds]
 
@@ -145,14 +128,9 @@ def class_weights(labels: np.ndarray, kind: str) -> torch.Tensor:
 
     `balanced` is scikit-learn's: N / (classes * texts of the class), so
     that each class weighs as much as any other. `none` is 1 for each.
-
-    Raises:
-        UserError: `kind` is neither.
     """
     if kind == "none":
         return torch.ones(len(ID2LABEL))
-    if kind != "balanced":
-        raise UserError(f"class_weight is {kind!r}; it can be none, balanced")
     counts = np.bincount(labels, minlength=len(ID2LABEL)).clip(min=1)
     weights = len(labels) / (len(counts) * counts)
     return torch.from_numpy(weights.astype(np.float32))
@@ -561,6 +539,6 @@ def make_fingerprint(
     )
     modules = (attention, batches, packing)
     sources = [Path(__file__), *(Path(m.__file__) for m in modules)]
-    return asdict(settings) | checkpoints.base_fingerprint(
+    return settings.model_dump() | checkpoints.base_fingerprint(
         model, texts, sources, device
     )

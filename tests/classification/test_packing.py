@@ -97,7 +97,7 @@ def test_predicted_logits_are_in_the_order_of_the_texts(
     wrapped = packing.PackedClassifier(model).train()
     together = packing.predict_logits(wrapped, input_ids)
     assert model.training  # as it was before
-    monkeypatch.setattr(packing.micro_batches, "__defaults__", (100,))
+    monkeypatch.setattr(packing, "MAX_TOKENS", 100)
     again = packing.predict_logits(wrapped, input_ids)
     np.testing.assert_allclose(together, again, atol=1e-5)
     for row, ids in enumerate(input_ids):
