@@ -6,13 +6,15 @@ PYTEST_ARGS ?=
 UV ?= uv
 START ?=
 
-PY := $(VENV)/bin/python
-# -q -q leaves errors alone: pip's warnings are about its own settings.
-PIP := $(PY) -m pip --disable-pip-version-check -q -q install --no-deps
+# make cannot have a space in a target's name, and an empty VENV would be /.
+ifneq ($(words $(VENV)),1)
+$(error VENV=$(VENV) is empty or has a space: name a folder without one, for example make VENV=.venv)
+endif
+ifeq ($(strip $(PYTHON)),)
+$(error PYTHON is empty: name a Python 3.10 to 3.13, for example make PYTHON=python3.11)
+endif
 
-# A CUDA build of torch names its CUDA packages; a CPU build names none.
-WANTS_CUDA = $(PY) -c "import importlib.metadata as m, re, sys; \
-  sys.exit(not any(re.match('nvidia|cuda|triton', r) for r in m.requires('torch')))"
+PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -62,40 +64,11 @@ distclean: ## remove what clean removes, and VENV
 	@$(MAKE) --no-print-directory clean
 	rm -rf $(VENV) nlp_helpers.egg-info
 
-# The third-party packages.  They are always installed into an empty folder:
-# what an interrupted or older set-up left there is never trusted.  While the
-# work is going on, .unfinished names machine and process: nobody's own
-# environment is ever emptied, nor one that another make is filling (on another
-# machine, for half an hour).  .locked and .ready come last.
+# requirements/install.py says how; it needs a Python that can read it.
 $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offline.txt)
-	@command -v $(PYTHON) >/dev/null || { echo "error: PYTHON=$(PYTHON) not found; install Python 3.10 to 3.13, or name yours: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
-	  || { echo "error: PYTHON=$(PYTHON) is not Python 3.10 to 3.13; try make PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
-	  || { echo "error: PYTHON=$(PYTHON) lacks venv (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
-	@[ ! -e $(VENV) ] || [ -e $@ ] || [ -e $(VENV)/.unfinished ] \
-	  || { echo "error: $(VENV) was not made by make setup; remove it or set VENV" >&2; exit 1; }
-	@[ ! -e $(VENV)/.unfinished ] || { read -r host pid; \
-	    if [ "$$host" = "$$(uname -n)" ]; then ! kill -0 "$$pid" 2>/dev/null; \
-	    else [ -z "$$(find $(VENV)/.unfinished -mmin -30)" ]; fi; } < $(VENV)/.unfinished \
-	  || { echo "error: another make is setting up $(VENV); wait for it. If none is running, remove $(VENV)" >&2; exit 1; }
-	@echo "Setting up $(VENV), once, in a few minutes: 0.75 GB to download, 2.6 GB on disk (with CUDA: 3.3 GB and 6.3 GB)"
-	@mkdir -p $(VENV) && echo "$$(uname -n) $$PPID" > $(VENV)/.unfinished
-	@find $(VENV) -mindepth 1 -maxdepth 1 ! -name .unfinished -exec rm -rf {} +
-	@$(PYTHON) -m venv $(VENV)
-	@echo "  torch without CUDA, if an index offers it (requirements/torch-cpu.txt)"
-	@$(PIP) --require-hashes -r requirements/torch-cpu.txt 2>/dev/null || true
-	@echo "  libraries (requirements/lock.txt)"
-	@$(PIP) --require-hashes -r requirements/lock.txt
-	@if $(WANTS_CUDA); then echo "  CUDA packages (requirements/cuda.txt)"; \
-	  $(PIP) --require-hashes -r requirements/cuda.txt; fi
-	@echo "  models and texts (requirements/offline.txt)"
-	@$(PIP) --require-hashes -r requirements/offline.txt
-	@mv $(VENV)/.unfinished $@ && touch $@
+	  || { echo "error: PYTHON=$(PYTHON) is not there or not Python 3.10 to 3.13; install one, or name yours: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) requirements/install.py packages $(VENV)
 
-# This project itself, in place: edits count without another set-up.
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
-	@echo "  this project (editable)"
-	@$(PIP) --no-build-isolation -e .
-	@$(PY) -c "import matplotlib.font_manager" 2>/dev/null # its cache, else announced later
-	@touch $@
+	@$(PY) requirements/install.py project $(VENV)

@@ -1,4 +1,6 @@
-"""Resolve the dependencies again: lock.txt, cuda.txt, environment.yml.
+"""Resolve the dependencies again.
+
+This writes lock.txt, cuda.txt, uv.txt and the pins of environment.yml.
 
 Run it with `make lock`.  It needs uv (`pip install uv`) and a package index,
 and takes the newest releases that the ranges in pyproject.toml allow, for
@@ -42,24 +44,35 @@ HEADER = """\
 """
 LOCK = "Every package but the CUDA stack, for Python 3.10 to 3.13."
 CUDA = "The CUDA stack, which only a CUDA build of torch on Linux needs."
+UV = "uv, with which install.py fills the environment."
 TORCH_NOTE = """\
 # The last hash is that of the CPU build in requirements/torch-cpu.txt, which
 # is accepted as well: it does without the gigabytes of requirements/cuda.txt.
 """
 
 
-def resolve() -> str:
-    """Return uv's universal resolution of pyproject.toml, with hashes."""
+def resolve(*source: str, requirements: str | None = None) -> str:
+    """Return uv's universal resolution of a source, with hashes.
+
+    Args:
+        source: Arguments that tell uv what to read.
+        requirements: What uv reads as its standard input.
+    """
     uv = os.environ.get("UV") or "uv"
     if shutil.which(uv) is None:
         sys.exit(f"error: {uv} not found; `pip install uv`, or set UV=path")
-    command = [uv, "pip", "compile", "pyproject.toml", "--all-extras"]
+    command = [uv, "pip", "compile", *source]
     command += ["--universal", "--python-version", OLDEST_PYTHON]
     command += ["--generate-hashes", "--no-header", "--quiet"]
     # Resolving needs no interpreter of the oldest Python; fetch none.
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        input=requirements,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if done.returncode:
         sys.exit(done.returncode)
@@ -121,8 +134,9 @@ def pin_environment(lock: list[str]) -> None:
 
 
 def main() -> None:
-    """Write the three files."""
-    lock, cuda = split(resolve())
+    """Write the four files."""
+    lock, cuda = split(resolve("pyproject.toml", "--all-extras"))
+    uv = resolve("-", "--no-annotate", requirements="uv")
     pin_environment(lock)
     lock = [
         accept_cpu_build(entry) if entry.startswith("torch==") else entry
@@ -131,6 +145,7 @@ def main() -> None:
     for name, what, entries in (
         ("lock.txt", LOCK, lock),
         ("cuda.txt", CUDA, cuda),
+        ("uv.txt", UV, [uv]),
     ):
         header = HEADER.format(what=what, name=name)
         (FOLDER / name).write_text(header + "".join(entries), "utf-8")

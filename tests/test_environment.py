@@ -21,7 +21,13 @@ else:  # pytest brings tomli to the Pythons that have no tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-LOCK_FILES = ("lock.txt", "cuda.txt", "offline.txt", "torch-cpu.txt")
+LOCK_FILES = (
+    "lock.txt",
+    "cuda.txt",
+    "offline.txt",
+    "torch-cpu.txt",
+    "uv.txt",
+)
 TORCH = "2.13.0"
 
 # environment.yml is made for this Python.
