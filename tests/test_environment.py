@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import json
 import re
 import shutil
 import subprocess
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 if sys.version_info >= (3, 11):
     import tomllib
-else:  # pytest brings tomli to the Pythons that have no tomllib
+else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +31,23 @@ LOCK_FILES = (
     "uv.txt",
 )
 TORCH = "2.13.0"
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+
+# The extras of which environment.yml has the packages.
+CONDA_EXTRAS = ("notebooks", "runner", "test", "mlm-head")
+
+# Where the packages of which extras may be imported.  A folder's line counts
+# for what is in it, unless a longer line does.
+ALLOWED = {
+    "nlp_helpers": (),
+    "nlp_helpers/runner": ("runner",),
+    "tools/mlm_head": ("mlm-head",),
+    "notebooks": ("notebooks",),
+    "tests": ("notebooks", "runner", "test", "mlm-head", "fast", "ray"),
+    "benchmarks": tuple(EXTRAS),
+}
+# Imported in functions only, after somebody asked for them by name.
+ON_REQUEST = ("fast", "ray")
 
 # environment.yml is made for this Python.
 CONDA_PYTHON = "3.11"
@@ -66,10 +85,17 @@ def marker_environment(python, platform="Linux"):
     }
 
 
-def direct_dependencies():
-    """Return the requirements of pyproject.toml by name."""
-    found = map(Requirement, PYPROJECT["project"]["dependencies"])
-    return {canonicalize_name(each.name): each for each in found}
+def direct_dependencies(*extras, python=CONDA_PYTHON, platform="Linux"):
+    """Return the requirements of pyproject.toml there, by name."""
+    where = marker_environment(python, platform)
+    texts = [*PYPROJECT["project"]["dependencies"]]
+    for extra in extras:
+        texts += EXTRAS[extra]
+    return {
+        canonicalize_name(each.name): each
+        for each in map(Requirement, texts)
+        if each.marker is None or each.marker.evaluate(where)
+    }
 
 
 def read_requirements(name):
@@ -125,7 +151,8 @@ def conda_pins():
 
 
 def test_environment_lists_every_direct_dependency_and_nothing_else():
-    assert conda_pins().keys() == direct_dependencies().keys()
+    direct = direct_dependencies(*CONDA_EXTRAS)
+    assert conda_pins().keys() == direct.keys()
 
 
 def test_environment_gives_each_package_a_reason():
@@ -152,16 +179,19 @@ def test_environment_pins_the_versions_of_the_lock():
 @pytest.mark.parametrize("python", MINOR_VERSIONS)
 def test_lock_has_every_direct_dependency_within_its_range(python, platform):
     lock = versions_for("lock.txt", python, platform)
-    for name, requirement in direct_dependencies().items():
+    direct = direct_dependencies(*EXTRAS, python=python, platform=platform)
+    for name, requirement in direct.items():
         assert name in lock, f"{name} is missing: run `make lock`"
         assert requirement.specifier.contains(lock[name]), name
 
 
-def test_lock_has_every_extra():
-    lock = versions_for("lock.txt", CONDA_PYTHON)
-    extras = PYPROJECT["project"]["optional-dependencies"]
-    for requirement in map(Requirement, sum(extras.values(), [])):
-        assert requirement.specifier.contains(lock[requirement.name])
+def test_a_package_has_the_same_range_wherever_it_is_asked_for():
+    ranges = {}
+    for texts in (PYPROJECT["project"]["dependencies"], *EXTRAS.values()):
+        for requirement in map(Requirement, texts):
+            name = canonicalize_name(requirement.name)
+            ranges.setdefault(name, set()).add(str(requirement.specifier))
+    assert {name: each for name, each in ranges.items() if len(each) > 1} == {}
 
 
 def test_lock_covers_the_supported_pythons():
@@ -222,41 +252,73 @@ def test_package_and_project_have_one_version():
     assert nlp_helpers.__version__ == PYPROJECT["project"]["version"]
 
 
-def imported_modules():
-    """Return {top-level module: a file that imports it} of the package."""
-    modules = {}
-    for path in sorted((ROOT / "nlp_helpers").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                names = [node.module]
-            else:
-                continue
-            for name in names:
-                modules[name.split(".")[0]] = path.relative_to(ROOT)
-    return modules
+def python_source(path):
+    """Return the code of a module or a notebook."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".py":
+        return text
+    cells = [c for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
+    transform = TransformerManager().transform_cell  # %pip and the like
+    return "".join(transform("".join(cell["source"])) for cell in cells)
 
 
-def test_what_the_package_imports_is_declared():
-    declared = set(direct_dependencies())
-    for requirement, _ in read_requirements("offline.txt"):
-        declared.add(canonicalize_name(requirement.name))
-    extras = PYPROJECT["project"]["optional-dependencies"]
-    declared |= {
-        Requirement(r).name for n in ("fast", "ray") for r in extras[n]
+def imports(path):
+    """Return {(top-level module, whether only a function imports it)}."""
+    tree = ast.parse(python_source(path))
+    in_functions = {
+        id(inner)
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(outer)
     }
-    providers = importlib.metadata.packages_distributions()
-    ours = {"nlp_helpers", *sys.stdlib_module_names}
-    modules = {m: p for m, p in imported_modules().items() if m not in ours}
-    assert "torch" in modules
-    undeclared = [
-        f"{path} imports {module}"
-        for module, path in modules.items()
-        if declared.isdisjoint(
-            map(canonicalize_name, providers.get(module, ()))
-        )
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        else:
+            continue
+        for name in names:
+            found.add((name.split(".")[0], id(node) in in_functions))
+    return found
+
+
+def sources(folder):
+    """Return the code files for which a line of ALLOWED counts."""
+    inner = [ROOT / each for each in ALLOWED if each.startswith(f"{folder}/")]
+    return [
+        path
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in (".py", ".ipynb")
+        and ".ipynb_checkpoints" not in path.parts
+        and not any(each in path.parents for each in inner)
     ]
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_what_is_imported_is_declared(folder):
+    offline = {
+        canonicalize_name(requirement.name)
+        for requirement, _ in read_requirements("offline.txt")
+    }
+    always = offline | direct_dependencies(*ALLOWED[folder]).keys()
+    on_request = always | direct_dependencies(*ON_REQUEST).keys()
+    providers = importlib.metadata.packages_distributions()
+    ours = {"nlp_helpers", "tools", *sys.stdlib_module_names}
+    ours.add("tomli")  # declared for the Pythons that import it
+    ours |= {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    seen, undeclared = set(), set()
+    for path in sources(folder):
+        for module, in_function in imports(path):
+            if module in ours:
+                continue
+            seen.add(module)
+            names = map(canonicalize_name, providers.get(module, [module]))
+            declared = on_request if in_function else always
+            if declared.isdisjoint(names):
+                undeclared.add(f"{path.relative_to(ROOT)} imports {module}")
+    assert seen, f"nothing is imported in {folder}: has it moved?"
     assert not undeclared
 
 
