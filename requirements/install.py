@@ -15,6 +15,7 @@ does the work.  Only the standard library is at hand here.
 import ast
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,22 @@ class Installer:
         stderr = subprocess.DEVNULL if quiet else None
         return not subprocess.run(command, stderr=stderr).returncode
 
+    def keep_to_release(self, package: str) -> None:
+        """Tell uv to take exactly the version that the lock names.
+
+        An index may offer other builds of it, such as 2.0+cpu for 2.0.  pip
+        passes over what has none of the lock's hashes; uv chooses the
+        highest version first, and then refuses it.
+        """
+        if self.environment is None:
+            return
+        lock = (FOLDER / "lock.txt").read_text(encoding="utf-8")
+        versions = re.findall(rf"^{package}==([^\s;]+)", lock, re.M)
+        if len(versions) == 1:
+            path = self.venv / "constraint.txt"
+            path.write_text(f"{package}==={versions[0]}\n", encoding="utf-8")
+            self.environment["UV_CONSTRAINT"] = str(path)
+
     def step(self, what: str, name: str) -> None:
         """Say what is being installed, and that this process is alive."""
         print(f"  {what} (requirements/{name})", flush=True)
@@ -225,6 +242,8 @@ def install_packages(venv: Path) -> None:
         "torch without CUDA, if an index offers it", "torch-cpu.txt"
     )
     installer.install(*hashed("torch-cpu.txt"), optional=True)
+    if not any(venv.glob("lib/python*/site-packages/torch-*.dist-info")):
+        installer.keep_to_release("torch")
     installer.step("libraries", "lock.txt")
     installer.install(*hashed("lock.txt"))
     if not subprocess.run([installer.python, "-c", WANTS_CUDA]).returncode:

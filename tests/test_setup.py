@@ -315,6 +315,18 @@ def test_the_real_uv_finds_what_pip_is_told_of(small, monkeypatch):
     assert installed(small) == {"torch": "2+cpu", **rest}
 
 
+@pytest.mark.skipif(REAL_UV is None, reason="no uv")
+def test_uv_passes_over_a_build_that_the_lock_does_not_accept(
+    small, monkeypatch
+):
+    monkeypatch.setenv("UV", REAL_UV)
+    make_wheel(small.wheels, "torch", "2+cpu")
+    done = small.make()
+    assert not done.returncode and not done.stderr, done.stderr
+    assert "uv failed" not in done.stdout
+    assert installed(small) == ALL
+
+
 def test_a_set_up_that_failed_is_begun_anew(small):
     offline = small.requirements / "offline.txt"
     right = offline.read_text()
