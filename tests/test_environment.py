@@ -252,6 +252,38 @@ def test_package_and_project_have_one_version():
     assert nlp_helpers.__version__ == PYPROJECT["project"]["version"]
 
 
+def test_changelog_and_citation_name_the_version():
+    version = PYPROJECT["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.findall(r"^## \[(\d\S*)\]", changelog, re.M)[0] == version
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == version
+    assert citation["license"] == PYPROJECT["project"]["license"]
+
+
+def test_the_workflow_runs_the_same_command_on_each_python():
+    path = ROOT / ".github" / "workflows" / "ci.yml"
+    job = yaml.safe_load(path.read_text("utf-8"))["jobs"]["test"]
+    assert tuple(job["strategy"]["matrix"]["python"]) == MINOR_VERSIONS
+    assert {"run": "bash .ci/run"} in job["steps"]
+
+
+def test_hooks_run_programs_of_the_dev_extra():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    programs = {
+        hook["entry"].split()[0]
+        for repository in hooks["repos"]
+        for hook in repository["hooks"]
+        if hook["language"] == "system"
+    }
+    known = set()
+    for name in map(str, direct_dependencies("dev")):
+        for entry in importlib.metadata.distribution(name).entry_points:
+            known.add(entry.name)
+    # ruff's program is no entry point.
+    assert programs - {"ruff"} <= known and programs
+
+
 def python_source(path):
     """Return the code of a module or a notebook."""
     text = path.read_text("utf-8")
