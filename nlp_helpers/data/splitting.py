@@ -103,6 +103,20 @@ def split(
     return counts
 
 
+def group_names(path: Path, group_by: str) -> set[str]:
+    """Return the names of what the rows of a file belong to.
+
+    Args:
+        path: train.parquet or validation.parquet.
+        group_by: as `split` took it; with `none`, the reviews are named.
+    """
+    group = GROUPS["review" if group_by == "none" else group_by]
+    names = reading.query_parquet(
+        f"SELECT DISTINCT {group} AS name FROM rows", rows=path
+    )["name"]
+    return set(names.dropna())
+
+
 def _check_named(
     connection: duckdb.DuckDBPyConnection, paths: list[Path], column: str
 ) -> None:

@@ -90,6 +90,11 @@ def test_no_group_stands_on_both_sides_and_the_classes_keep_their_share(
             for side in (train, validation)
         ]
         assert not pairs[0] & pairs[1]
+    names = [
+        splitting.group_names(tmp_path / "out" / f"{side}.parquet", group_by)
+        for side in splitting.SPLITS
+    ]
+    assert all(names) and bool(names[0] & names[1]) == (group_by == "none")
     assert not set(train["text"]) & set(validation["text"])
 
 
