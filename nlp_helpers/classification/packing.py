@@ -55,6 +55,7 @@ class PackedClassifier(torch.nn.Module):
         AttentionInterface.register(NAME, attention_function)
         model.set_attn_implementation(NAME)
         self.model = model
+        self.config = model.config
         self.train(model.training)  # of one mind with what it wraps
 
     def forward(
