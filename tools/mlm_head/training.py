@@ -141,7 +141,7 @@ def load_adapters(model: torch.nn.Module, folder: Path) -> None:
     inner(model).cls.predictions.bias.data.copy_(bias)
 
 
-def average(folders: Sequence[Path], output: Path) -> None:
+def average(sources: Sequence[Path], output: Path) -> None:
     """Write the mean of the weights that runs made from one another.
 
     The mean of weights on one path of training often forgets less than the
@@ -151,11 +151,11 @@ def average(folders: Sequence[Path], output: Path) -> None:
     Raises:
         UserError: a folder has no adapters, or they are of another shape.
     """
-    first, *others = [_read_weights(folder) for folder in folders]
-    for folder, other in zip(folders[1:], others, strict=True):
+    first, *others = [_read_weights(folder) for folder in sources]
+    for folder, other in zip(sources[1:], others, strict=True):
         if _shapes(other) != _shapes(first):
             raise UserError(
-                f"{folder} and {folders[0]} hold adapters of different shapes;"
+                f"{folder} and {sources[0]} hold adapters of different shapes;"
                 " average weights of one --rank"
             )
     mean = {
@@ -164,7 +164,7 @@ def average(folders: Sequence[Path], output: Path) -> None:
     }
     bias = {"bias": mean.pop("bias")}
     with folders.atomic_folder(output, locked=False) as staging:
-        shutil.copy(folders[0] / loading.ADAPTER_CONFIG, staging)
+        shutil.copy(sources[0] / loading.ADAPTER_CONFIG, staging)
         save_file(mean, staging / loading.ADAPTERS, metadata={"format": "pt"})
         save_file(bias, staging / loading.OUTPUT_BIAS)
 
