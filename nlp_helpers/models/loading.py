@@ -379,12 +379,21 @@ def _merge_adapters(source: Path, name: str) -> Path:
             )
     with _opening(source, *MISSHAPEN):
         base = files.read_json(source / ADAPTER_CONFIG)[BASE_FIELD]
-    pins = registry()[base].sha256.values() if base in registry() else ()
     hashes = [files.sha256(source / file) for file in ADAPTER_FILES]
     return folders.cached_folder(
-        _cached(name, [*hashes, *pins]),
+        _cached(name, [*hashes, *_pins(base)]),
         lambda staging: _merge(source, fetch_model(base), staging),
     )
+
+
+def _pins(name: str) -> list[str]:
+    """Return what the registry pins a model to; nothing for a folder."""
+    entry = registry().get(name)
+    if entry is None:
+        return []
+    if isinstance(entry, HubModel):
+        return [entry.revision]
+    return list(entry.sha256.values())
 
 
 def _merge(source: Path, base: Path, target: Path) -> None:

@@ -231,6 +231,19 @@ def test_other_adapter_settings_are_merged_anew(
     assert weights[0].read_bytes() != weights[1].read_bytes()
 
 
+def test_adapters_of_a_model_of_the_hub_are_merged(
+    adapters, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path / "cache"))
+    downloaded = loading.fetch_model("minilm-l6")
+    monkeypatch.setattr(loading, "_fetch_hub", lambda *_: downloaded)
+    config = adapters / "adapter_config.json"
+    settings = json.loads(config.read_text())
+    settings["base_model_name_or_path"] = "bert-base-uncased"
+    config.write_text(json.dumps(settings))
+    assert (loading.fetch_model("adapters") / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("name", loading.ADAPTER_FILES[1:])
 def test_adapters_that_lack_a_file_are_refused(adapters, name):
     (adapters / name).unlink()
