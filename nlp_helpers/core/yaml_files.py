@@ -1,7 +1,7 @@
 """YAML files, and those of this package that list things: one entry a name."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
@@ -9,6 +9,8 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from nlp_helpers.core.errors import UserError
+
+Entry = TypeVar("Entry")
 
 
 def read_yaml(path: Path) -> Any:
@@ -28,12 +30,15 @@ def read_yaml(path: Path) -> Any:
     raise UserError(f"{path} is not YAML: {' '.join(cause.split())}")
 
 
-def read_registry(path: Path, entry_type: Any) -> dict[str, Any]:
+def read_registry(
+    path: Path, entry_type: TypeAdapter[Entry]
+) -> dict[str, Entry]:
     """Read a file of the form `name: {field: value, ...}`, in its order.
 
     Args:
         path: the file.
-        entry_type: a pydantic model, or a union of several.
+        entry_type: checks an entry: of a pydantic model, or of a union of
+            several.
 
     Raises:
         UserError: it is not YAML, or an entry does not fit.
@@ -43,23 +48,22 @@ def read_registry(path: Path, entry_type: Any) -> dict[str, Any]:
         isinstance(name, str) for name in entries
     ):
         raise UserError(f"{path} must hold names, each with its fields")
-    adapter = TypeAdapter(entry_type)
     return {
-        name: _read_entry(path, name, entry, adapter)
+        name: _read_entry(path, name, entry, entry_type)
         for name, entry in entries.items()
     }
 
 
 def _read_entry(
-    path: Path, name: str, entry: object, adapter: TypeAdapter[Any]
-) -> Any:
+    path: Path, name: str, entry: object, entry_type: TypeAdapter[Entry]
+) -> Entry:
     """Check one entry.
 
     Raises:
         UserError: names the first field that does not fit.
     """
     try:
-        return adapter.validate_python(entry)
+        return entry_type.validate_python(entry)
     except ValidationError as error:
         first = error.errors()[0]
         place = ": ".join(str(part) for part in (name, *first["loc"]))

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from nlp_helpers.core import files, folders, paths, yaml_files
 from nlp_helpers.core.errors import UserError
@@ -52,9 +52,10 @@ ReviewEntry = Annotated[
 ]
 
 
-def registry() -> dict[str, PackagedReviews | DownloadedReviews]:
+def registry() -> dict[str, ReviewEntry]:
     """Read reviews.yaml."""
-    return yaml_files.read_registry(REGISTRY, ReviewEntry)
+    entry_type: TypeAdapter[ReviewEntry] = TypeAdapter(ReviewEntry)
+    return yaml_files.read_registry(REGISTRY, entry_type)
 
 
 def fetch_reviews(source: str, categories: list[str]) -> dict[str, list[Path]]:

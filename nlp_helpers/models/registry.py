@@ -6,7 +6,7 @@ Apart from `models`, so that a program can ask without importing torch.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from nlp_helpers.core import yaml_files
 
@@ -55,9 +55,10 @@ ModelEntry = Annotated[
 ]
 
 
-def registry() -> dict[str, PackagedModel | HubModel | AdaptedModel]:
+def registry() -> dict[str, ModelEntry]:
     """Read models.yaml."""
-    return yaml_files.read_registry(REGISTRY, ModelEntry)
+    entry_type: TypeAdapter[ModelEntry] = TypeAdapter(ModelEntry)
+    return yaml_files.read_registry(REGISTRY, entry_type)
 
 
 def origin(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from nlp_helpers.core import files, paths, yaml_files
 from nlp_helpers.core.errors import UserError
@@ -54,7 +54,7 @@ class Stage(BaseModel):
 
 def read_stages() -> dict[str, Stage]:
     """Read stages.yaml, in the notebooks' order."""
-    return yaml_files.read_registry(STAGES, Stage)
+    return yaml_files.read_registry(STAGES, TypeAdapter(Stage))
 
 
 def dependencies(
@@ -87,5 +87,6 @@ def dependencies(
                     f"{label}: {key} and output_dir name the same folder; set"
                     f" {key} to the output_dir of the notebook it reads from"
                 )
-            needs[label] |= {needed} - {None}
+            if needed is not None:
+                needs[label].add(needed)
     return needs
