@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import torch
 import transformers
@@ -48,9 +48,9 @@ ADAPTER_FILES = (ADAPTERS, OUTPUT_BIAS, ADAPTER_CONFIG)
 BASE_FIELD = "base_model_name_or_path"
 # Without the second, transformers asks on standard input, where `predict`
 # reads texts, whether code in a model folder may run.
-SAFE = {"local_files_only": True, "trust_remote_code": False}
+SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 # What the libraries raise at a damaged file, and at JSON of another shape.
-UNREADABLE = (
+UNREADABLE: tuple[type[Exception], ...] = (
     OSError,
     ValueError,
     RuntimeError,
@@ -58,6 +58,7 @@ UNREADABLE = (
     StrictDataclassError,
 )
 MISSHAPEN = (KeyError, TypeError, AttributeError)
+Model = TypeVar("Model", bound=transformers.PreTrainedModel)
 HERE = Path(__file__).parent
 RESTORE = "restore it, for example with git checkout"
 
@@ -97,9 +98,31 @@ def fetch_model(name: str) -> Path:
     return folder
 
 
+@overload
 def load_model(
     name: str,
+    model_class: type[Model],
+    device: torch.device | str = "cpu",
+    new_head: bool = False,
+    **config: Any,
+) -> tuple[transformers.PreTrainedTokenizerBase, Model]: ...
+
+
+@overload
+def load_model(  # with one of the Auto classes
+    name: str,
     model_class: type,
+    device: torch.device | str = "cpu",
+    new_head: bool = False,
+    **config: Any,
+) -> tuple[
+    transformers.PreTrainedTokenizerBase, transformers.PreTrainedModel
+]: ...
+
+
+def load_model(
+    name: str,
+    model_class: Any,
     device: torch.device | str = "cpu",
     new_head: bool = False,
     **config: Any,
@@ -160,7 +183,7 @@ def _in_encoder(name: str, model: transformers.PreTrainedModel) -> bool:
     return name.startswith(prefix) and ".pooler." not in name
 
 
-def _check_task(name: str, folder: Path, model_class: type) -> None:
+def _check_task(name: str, folder: Path, model_class: Any) -> None:
     """Refuse a model for a task that its kind does not do.
 
     Raises:
@@ -192,7 +215,7 @@ def _check_task(name: str, folder: Path, model_class: type) -> None:
     )
 
 
-def _opens(model_class: type, config: transformers.PreTrainedConfig) -> bool:
+def _opens(model_class: Any, config: transformers.PreTrainedConfig) -> bool:
     """Say whether a class, or one of an Auto class, is for such a model."""
     mapping = getattr(model_class, "_model_mapping", None)
     if mapping is not None:
@@ -265,9 +288,10 @@ def _opening(folder: Path, *others: type[Exception]) -> Iterator[None]:
     Raises:
         UserError: a file cannot be read, or does not fit.
     """
+    known = (*UNREADABLE, *others)
     try:
         yield
-    except (*UNREADABLE, *others) as error:
+    except known as error:
         cause = " ".join(str(error).split())[:MAX_CAUSE_LENGTH]
         remedy = "copy or download the model folder again, with safetensors"
         if "trust_remote_code" in str(error):
@@ -300,7 +324,10 @@ def _fetch_hub(name: str, entry: HubModel) -> Path:
     # Of httpx2, or of httpx in the huggingface-hub 1 that Colab has.
     from huggingface_hub.errors import HTTPError
 
-    wanted = {"revision": entry.revision, "allow_patterns": HUB_FILES}
+    wanted: dict[str, Any] = {
+        "revision": entry.revision,
+        "allow_patterns": HUB_FILES,
+    }
     try:
         # Asked once, so that a closed network is noticed at once;
         # snapshot_download would try for half a minute.
