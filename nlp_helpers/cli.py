@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -368,7 +369,8 @@ def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
     answers = _with_bar(predicting.classify(lines, *loaded))
     if kind == "table":
         return Console(markup=False, emoji=False).print(_answer_table(answers))
-    sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the locale
+    if isinstance(sys.stdout, TextIOWrapper):  # unless a caller replaced it
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is, in any locale
     for answer in answers:
         click.echo(json.dumps(answer, ensure_ascii=False))
 

@@ -111,7 +111,7 @@ def length_histogram(
     # Whole tokens to a bar: else one bar counts one length, the next two.
     width = -(-(last - first + 1) // MAX_BARS)
     edges = np.arange(first, last + width + 1, width) - 0.5
-    axis.hist(lengths, bins=edges, color=BLUE)
+    axis.hist(lengths, bins=edges.tolist(), color=BLUE)
     median = float(np.median(lengths))
     axis.axvline(median, color=ORANGE, label=f"median {median:.0f}")
     if last >= max_length:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
+from transformers.models.bert.modeling_bert import BertLayer
 
 
 def attend_in_float32(
@@ -59,7 +60,7 @@ def attend(
     """
     if query.is_cuda and query.dtype == torch.bfloat16:
         lengths = (cu_seqlens_q.diff().max(), cu_seqlens_k.diff().max())
-        return varlen_attn(
+        attended = varlen_attn(
             query,
             key,
             value,
@@ -67,6 +68,8 @@ def attend(
             cu_seqlens_k.int(),
             *(int(length) for length in lengths),
         )
+        assert isinstance(attended, torch.Tensor)  # nothing else is asked for
+        return attended
     # One call for each text. `split`, not slices: the gradient of a slice
     # is as large as the whole row.
     pieces = zip(
@@ -113,12 +116,12 @@ def attention_function(
 
 
 def first_tokens(
-    layer: torch.nn.Module, hidden: torch.Tensor, cu_seqlens: torch.Tensor
+    layer: BertLayer, hidden: torch.Tensor, cu_seqlens: torch.Tensor
 ) -> torch.Tensor:
     """Compute a BERT layer for the first token of each text.
 
     Args:
-        layer: a BertLayer.
+        layer: of a BERT encoder.
         hidden: (T, H).
         cu_seqlens: see `pack`.
 

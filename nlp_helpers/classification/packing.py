@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from transformers import AttentionInterface, BertForSequenceClassification
+from transformers.models.bert.modeling_bert import BertLayer
 
 from nlp_helpers import session
 from nlp_helpers.classification.attention import (
@@ -71,13 +72,16 @@ class PackedClassifier(torch.nn.Module):
         )
         for layer in layers:
             hidden = layer(hidden, cu_seqlens=cu_seqlens)  # (1, T, H)
+        assert isinstance(last, BertLayer)
         first = first_tokens(last, hidden[0], cu_seqlens)
-        pooled = self.model.bert.pooler(first[:, None])
+        pooler = self.model.bert.pooler
+        assert pooler is not None  # a classifier has one
+        pooled = pooler(first[:, None])
         return self.model.classifier(self.model.dropout(pooled))
 
 
 def micro_batches(
-    lengths: Sequence[int], max_tokens: int = 0
+    lengths: Sequence[int] | np.ndarray, max_tokens: int = 0
 ) -> Iterator[slice]:
     """Cut texts into runs of at most `max_tokens` tokens, one text or more.
 
@@ -110,7 +114,7 @@ def predict_logits(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    logits = [torch.empty(0, model.model.config.num_labels)]
+    logits = [torch.empty(0, model.model.classifier.out_features)]
     for rows in micro_batches([len(ids) for ids in input_ids]):
         batch = {k: v.to(device) for k, v in pack(input_ids[rows]).items()}
         with session.autocast(device):

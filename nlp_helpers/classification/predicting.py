@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 from transformers import (
@@ -74,8 +74,10 @@ def classify(
         every label under its name.
     """
     config = model.model.config
-    # By their numbers: a config.json may list them in any order.
-    names = [config.id2label[number] for number in range(config.num_labels)]
+    # By their numbers: a config.json may list them in any order, and as text,
+    # which transformers turns into numbers.
+    id2label = cast(dict[int, str], config.id2label)
+    names = [id2label[number] for number in range(len(id2label))]
     longest = min(MAX_LENGTH, config.max_position_embeddings)
     remaining = iter(texts)
     while some := list(islice(remaining, TEXTS_AT_ONCE)):
@@ -84,5 +86,5 @@ def classify(
         rows = logits.softmax(dim=-1).tolist()
         for text, row in zip(some, rows, strict=True):
             probabilities = dict(zip(names, row, strict=True))
-            label = max(probabilities, key=probabilities.get)
+            label = max(probabilities, key=probabilities.__getitem__)
             yield {"text": text, "label": label, **probabilities}

@@ -113,7 +113,8 @@ def parameter_groups(
     Decay pulls weights towards zero. A bias or a LayerNorm scale has no
     reason to be near zero, so BERT (Devlin et al. 2019) leaves them out.
     """
-    decay, no_decay = [], []
+    decay: list[torch.nn.Parameter] = []
+    no_decay: list[torch.nn.Parameter] = []
     for name, parameter in checkpoints.trained_parameters(model).items():
         group = no_decay if name.endswith(NO_WEIGHT_DECAY) else decay
         group.append(parameter)
@@ -537,8 +538,7 @@ def make_fingerprint(
             ),
         )
     )
-    modules = (attention, batches, packing)
-    sources = [Path(__file__), *(Path(m.__file__) for m in modules)]
+    code = (__file__, attention.__file__, batches.__file__, packing.__file__)
     return settings.model_dump() | checkpoints.base_fingerprint(
-        model, texts, sources, device
+        model, texts, map(Path, code), device
     )

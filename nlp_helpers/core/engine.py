@@ -4,6 +4,7 @@ A task says which file to write, and writes it whole or not at all. So a task
 can be done twice, by whichever worker, and the files come out the same.
 """
 
+import logging
 import math
 import os
 import re
@@ -164,7 +165,9 @@ def _run_on_ray(
         _check_address(os.environ.get("RAY_ADDRESS", ""))
         try:
             ray.init(
-                address="auto", log_to_driver=False, logging_level="error"
+                address="auto",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
             )
         except ConnectionError as error:
             raise UserError(NO_CLUSTER.format("")) from error
@@ -174,12 +177,13 @@ def _run_on_ray(
     if not wanted.get("num_gpus"):
         # Else Ray hides no GPU, and all tasks of a machine take its first.
         variables["CUDA_VISIBLE_DEVICES"] = ""
-    # A task whose worker is killed is given to another.
-    remote = ray.remote(
-        max_retries=MAX_ATTEMPTS - 1,
-        runtime_env={"env_vars": variables},
+    options: dict[str, Any] = {
+        # A task whose worker is killed is given to another.
+        "max_retries": MAX_ATTEMPTS - 1,
+        "runtime_env": {"env_vars": variables},
         **wanted,
-    )(function)
+    }
+    remote = ray.remote(**options)(function)
     waiting = {
         remote.remote(*task): number for number, task in enumerate(tasks)
     }

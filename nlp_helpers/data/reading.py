@@ -170,14 +170,15 @@ def build_select(path: Path, file_format: str) -> str:
 
     A record that DuckDB cannot parse comes out with all its fields NULL.
     """
-    types, fields = {}, []
+    types: dict[str, str] = {}
+    fields = []
     for field_name, names in NAMES.items():
         types |= dict.fromkeys(names, "VARCHAR")
         value = f"coalesce({', '.join(names)})"
         if field_name in IDENTIFIERS:
             value = f"nullif({value}, '')"
         fields.append(f"{value} AS {field_name}_")
-    options = {
+    options: dict[str, object] = {
         "format": "'array'"
         if file_format == "JSON array"
         else "'newline_delimited'",
@@ -333,14 +334,13 @@ def _read_leniently(
         report.dropped[remark] += 1
         if len(report.rejects) == MAX_LISTED:
             continue
-        shown = content if isinstance(content, bytes) else b""
-        shown = shown[:SHOWN_BYTES].decode("utf-8", "replace")
+        start = content[:SHOWN_BYTES] if isinstance(content, bytes) else b""
         report.rejects.append(
             {
                 "file": report.path.name,
                 "line": line,
                 "reason": remark,
-                "content": shown,
+                "content": start.decode("utf-8", "replace"),
             }
         )
     if wanted and record != report.rows:

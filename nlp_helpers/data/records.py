@@ -15,8 +15,9 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.labels import label_of
@@ -101,12 +102,12 @@ def is_gzipped(path: Path) -> bool:
         return stream.read(2) == GZIP_MAGIC
 
 
-def open_binary(path: Path) -> BinaryIO:
+def open_binary(path: Path) -> BufferedIOBase:
     """Open a plain or gzipped file for reading bytes."""
     return gzip.open(path) if is_gzipped(path) else path.open("rb")
 
 
-def _read_some(stream: BinaryIO, size: int) -> bytes:
+def _read_some(stream: BufferedIOBase, size: int) -> bytes:
     """Read up to `size` bytes; less where the file is cut off."""
     content = b""
     try:
@@ -148,7 +149,7 @@ def show_first(path: Path, file_format: str) -> str:
     return "empty file"
 
 
-def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
+def _lines(stream: BufferedIOBase) -> Iterator[tuple[int, bytes | str]]:
     """Yield the lines that are not blank, with their numbers."""
     number = 0
     while True:
@@ -169,7 +170,9 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
             yield number, line
 
 
-def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
+def _array_items(
+    stream: BufferedIOBase,
+) -> Iterator[tuple[int, bytes | str]]:
     """Yield the objects of a JSON array, whatever its layout."""
     decoder = json.JSONDecoder(strict=False)
     # Bytes that are no UTF-8 come out again as they were.
@@ -177,6 +180,7 @@ def _array_items(stream: BinaryIO) -> Iterator[tuple[int, bytes | str]]:
     text, place, line, more = "", 0, 1, True
     while True:
         skipped = re.compile(r"[\s,\[\]\ufeff]*").match(text, place)
+        assert skipped is not None  # it may be empty
         line += text.count("\n", place, skipped.end())
         place = skipped.end()
         try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +60,8 @@ def open_backend(
             "tokenizer_backend is tokie, and tokie is not installed;"
             " run `pip install tokie`, or set tokenizer_backend: tokenizers"
         ) from error
-    fast = tokie.Tokenizer.from_json(tokenizer_file)
+    # Its own types leave out encode_batch_flat.
+    fast: Any = tokie.Tokenizer.from_json(tokenizer_file)
     fast.no_padding()
     fast.enable_truncation(max_length)
 

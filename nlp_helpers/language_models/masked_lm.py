@@ -104,11 +104,14 @@ def _fill_sentence(
                 Candidate(
                     score=score,
                     token=token,
-                    token_str=tokenizer.decode([token]),
+                    # `decode` also takes lists of lists; here it is one text.
+                    token_str=str(tokenizer.decode([token])),
                     # Other masks must stay visible, so special tokens go
                     # only where there is a single mask (as the pipeline does).
-                    sequence=tokenizer.decode(
-                        filled, skip_special_tokens=len(positions) == 1
+                    sequence=str(
+                        tokenizer.decode(
+                            filled, skip_special_tokens=len(positions) == 1
+                        )
                     ),
                 )
             )

@@ -93,7 +93,8 @@ class Execution:
         if (figures := self.folder / "figures").is_dir():
             shutil.rmtree(figures)
         kept = record.Record(
-            self.folder / "run.json", self.description | record.environment()
+            self.folder / "run.json",
+            {**self.description, **record.environment()},
         )
         hidden = self.output.with_name(f".{self.output.name}")
         problem: str | None = "it was interrupted"

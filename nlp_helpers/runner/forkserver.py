@@ -13,10 +13,12 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # Windows has none
+    from multiprocessing.context import ForkServerContext
 
 NAME = "preloaded-provisioner"
 MAIN_MODULE = threading.Lock()
@@ -91,7 +93,7 @@ def fork(function: Any, arguments: tuple[Any, ...]) -> BaseProcess:
     return process
 
 
-def _context() -> BaseContext:
+def _context() -> "ForkServerContext":
     """Return the fork server's context."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["nlp_helpers.runner.forkserver_main"])

@@ -28,6 +28,8 @@ SHUTDOWN_POLLS, SECONDS_BETWEEN = 40, 0.005
 class PreloadedProvisioner(LocalProvisioner):
     """Starts Python kernels by forking; any other in the ordinary way."""
 
+    process: Any  # a Popen, or a ForkedKernel
+
     async def launch_kernel(
         self, cmd: list[str], **kwargs: Any
     ) -> KernelConnectionInfo:
@@ -60,6 +62,7 @@ class ForkedKernel:
 
     def __init__(self, process: BaseProcess) -> None:
         """Take a started process."""
+        assert process.pid is not None  # it was started
         self.process, self.pid = process, process.pid
 
     def poll(self) -> int | None:
@@ -121,5 +124,7 @@ def _end_with_starter() -> None:
 
     The fork server does not go then: it stays while it has children.
     """
-    multiprocessing.parent_process().join()
+    starter = multiprocessing.parent_process()
+    assert starter is not None  # this process was forked
+    starter.join()
     os.killpg(0, signal.SIGKILL)

@@ -63,7 +63,9 @@ def _private_keys(text: str) -> Iterator[str]:
     while begin := KEY_BEGINS.search(text, place):
         end = KEY_ENDS.search(text, begin.end()) if ends else None
         ends = end is not None  # else no later one has an end
-        place = (end or KEY_LINES.match(text, begin.end())).end()
+        last = end or KEY_LINES.match(text, begin.end())
+        assert last is not None  # KEY_LINES may be empty
+        place = last.end()
         yield text[begin.start() : place]
 
 
@@ -72,7 +74,7 @@ def remove(text: str) -> tuple[str, list[str]]:
 
     The longest goes first: one may be the beginning of another.
     """
-    found = []
+    found: list[str] = []
     for value, kind in sorted(set(find(text)), key=_longest_first):
         if value in text:
             text = text.replace(value, "[removed]")
@@ -108,7 +110,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 def remove_from(node: Any) -> list[str]:
     """Replace secrets in every text of a notebook; return what they were."""
-    found = []
+    found: list[str] = []
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for place, value in list(items):
         if isinstance(place, str):

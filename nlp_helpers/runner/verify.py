@@ -65,17 +65,18 @@ def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
             f"{paths.shown(found / notebook)} has no finished run; run"
             f" `python -m nlp_helpers run {notebook[:2]}` first"
         )
-    metrics = [
+    expected_metrics, metrics = (
         files.read_json(folder / notebook / "metrics.json")
         for folder in (reference, found)
-    ]
-    notebooks = [
+    )
+    expected_cells, cells = (
         nbformat.read(folder / f"{notebook}.ipynb", as_version=4)
         for folder in (reference, found)
-    ]
+    )
+    allowed = read_tolerances()["cells"]
     return [
-        *compare_metrics(notebook, *metrics),
-        *_compare_cells(notebook, *notebooks, read_tolerances()["cells"]),
+        *compare_metrics(notebook, expected_metrics, metrics),
+        *_compare_cells(notebook, expected_cells, cells, allowed),
     ]
 
 
@@ -103,15 +104,15 @@ def compare_metrics(
     """Compare metric by metric; one that is missing is different."""
     tolerances = read_tolerances()
     for name in {**expected, **found}:
-        pair = expected.get(name, "(missing)"), found.get(name, "(missing)")
-        numbers = all(isinstance(value, int | float) for value in pair)
+        old, new = (side.get(name, "(missing)") for side in (expected, found))
+        numbers = all(isinstance(value, int | float) for value in (old, new))
         allowed = tolerances["metrics"].get(name)
-        if allowed is None and any(isinstance(v, float) for v in pair):
+        if allowed is None and any(isinstance(v, float) for v in (old, new)):
             allowed = tolerances["default"]
-        verdict = SAME if pair[0] == pair[1] else DIFFERENT
+        verdict = SAME if old == new else DIFFERENT
         if verdict == DIFFERENT and numbers and allowed:
-            verdict = _judge(*pair, allowed)
-        yield Difference(notebook, name, *map(_shown, pair), verdict)
+            verdict = _judge(old, new, allowed)
+        yield Difference(notebook, name, _shown(old), _shown(new), verdict)
 
 
 def _compare_cells(
@@ -139,7 +140,8 @@ def _compare_cells(
         else:
             numbers = [map(float, NUMBER.findall(text)) for text in texts]
             verdicts = {
-                _judge(*pair, allowed) for pair in zip(*numbers, strict=True)
+                _judge(old, new, allowed)
+                for old, new in zip(*numbers, strict=True)
             }
             verdict = DIFFERENT if DIFFERENT in verdicts else CLOSE
         yield Difference(

@@ -1,6 +1,7 @@
 """Make the masked-language-model head: `python -m tools.mlm_head`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -142,7 +143,7 @@ def train(
     num_steps: int,
     evaluate_every: int,
     device: str,
-    **settings,
+    **settings: Any,
 ) -> None:
     """Train; the defaults, with --start-from, are those of the last run."""
     training.train(

@@ -94,7 +94,7 @@ class Masker:
             mask_fraction: share of an example's words (or tokens) to mask.
             whole_word_fraction: share of the examples that hide whole words.
         """
-        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self.is_continuation = np.array([t.startswith("##") for t in tokens])
         self.is_special = np.zeros(len(tokens), bool)
         self.is_special[tokenizer.all_special_ids] = True

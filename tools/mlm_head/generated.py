@@ -7,10 +7,14 @@ true or sensible, but its words stand in the places that words stand in.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedTokenizerBase,
+)
 
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import UserError
@@ -104,7 +108,11 @@ def generate(folder: Path, num_batches: int, seed: int) -> None:
 
 
 @torch.inference_mode()
-def _generate_batch(tokenizer, model, prompts: list[str]) -> list[str]:
+def _generate_batch(
+    tokenizer: PreTrainedTokenizerBase,
+    model: Any,  # mypy misreads the `generate` of transformers
+    prompts: list[str],
+) -> list[str]:
     """Answer the prompts, one sampled text each."""
     chats = [
         tokenizer.apply_chat_template(

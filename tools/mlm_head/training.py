@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from peft import (
     LoraConfig,
+    PeftModel,
     get_peft_model,
     get_peft_model_state_dict,
     set_peft_model_state_dict,
@@ -32,6 +33,7 @@ from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
     BertForMaskedLM,
+    PreTrainedTokenizerBase,
 )
 from transformers.masking_utils import sdpa_mask
 
@@ -76,7 +78,7 @@ def learning_rate_at(step: int, num_steps: int, settings: Settings) -> float:
     return settings.learning_rate * warm * decay
 
 
-def build_model(settings: Settings) -> torch.nn.Module:
+def build_model(settings: Settings) -> BertForMaskedLM | PeftModel:
     """Load the encoder, draw a head, and say what is trained.
 
     Raises:
@@ -109,7 +111,7 @@ def build_model(settings: Settings) -> torch.nn.Module:
     return model
 
 
-def add_adapters(model: BertForMaskedLM, rank: int) -> torch.nn.Module:
+def add_adapters(model: BertForMaskedLM, rank: int) -> PeftModel:
     """Freeze the encoder, add adapters, leave the head trainable."""
     config = LoraConfig(
         r=rank,
@@ -123,7 +125,7 @@ def add_adapters(model: BertForMaskedLM, rank: int) -> torch.nn.Module:
     return adapted
 
 
-def load_adapters(model: torch.nn.Module, folder: Path) -> None:
+def load_adapters(model: PeftModel, folder: Path) -> None:
     """Put the adapters and the head that `save` wrote into `model`.
 
     Raises:
@@ -211,9 +213,11 @@ AttentionInterface.register(ATTENTION, attention_function)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
-def inner(model: torch.nn.Module) -> BertForMaskedLM:
+def inner(model: BertForMaskedLM | PeftModel) -> BertForMaskedLM:
     """Return the BERT inside the adapters, or the model itself."""
-    return model.base_model.model if hasattr(model, "peft_config") else model
+    bert = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(bert, BertForMaskedLM)
+    return bert
 
 
 def masked_logits(
@@ -231,7 +235,7 @@ def masked_logits(
 
 
 def load_examples(
-    folder: Path, tokenizer, settings: Settings
+    folder: Path, tokenizer: PreTrainedTokenizerBase, settings: Settings
 ) -> list[examples.Example]:
     """Tokenise train.jsonl, each source as often as sources.yaml says.
 
@@ -307,7 +311,9 @@ def _train(
     """Do what `train` says, with the folder to this run alone."""
     place = session.start(seed=settings.seed, device=device).device
     tokenizer = loading.load_tokenizer(BASE_MODEL)
-    model = build_model(settings).to(place).train()
+    model = build_model(settings)
+    torch.nn.Module.to(model, place)  # mypy misreads transformers' own `to`
+    model.train()
     if place.type == "cpu":
         inner(model).set_attn_implementation(ATTENTION)
     parameters = checkpoints.trained_parameters(model)
@@ -415,7 +421,7 @@ def check_num_steps(
 
 
 def train_step(
-    model: torch.nn.Module,
+    model: BertForMaskedLM | PeftModel,
     batch: dict[str, torch.Tensor],
     optimizer: torch.optim.Optimizer,
     learning_rate: float,
@@ -435,12 +441,12 @@ def train_step(
     return loss.item()
 
 
-def save(model: torch.nn.Module, folder: Path) -> None:
+def save(model: BertForMaskedLM | PeftModel, folder: Path) -> None:
     """Write what was trained in half precision.
 
     Adapters and head, if there are adapters; else a whole model folder.
     """
-    if not hasattr(model, "peft_config"):
+    if not isinstance(model, PeftModel):
         half = {n: t.half() for n, t in model.state_dict().items()}
         model.save_pretrained(folder, state_dict=half)
         loading.load_tokenizer(BASE_MODEL).save_pretrained(folder)
@@ -448,7 +454,7 @@ def save(model: torch.nn.Module, folder: Path) -> None:
     # The default would be the path of the base model on this machine.
     model.peft_config["default"].base_model_name_or_path = BASE_MODEL
     # Looking for new words would ask the Hub about the base model.
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(str(folder), save_embedding_layers=False)
     weights = folder / loading.ADAPTERS
     tensors = {name: t.half() for name, t in load_file(weights).items()}
     save_file(tensors, weights, metadata={"format": "pt"})
