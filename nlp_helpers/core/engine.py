@@ -210,15 +210,15 @@ def _check_address(address: str) -> None:
     Raises:
         UserError: nothing answers there.
     """
-    found = re.fullmatch(r"([\w.-]+):(\d+)", address)
-    if not found:
+    match = re.fullmatch(r"([\w.-]+):(\d+)", address)
+    if not match:
         return  # auto, local, ray://...: Ray says itself what is wrong
-    host, port = found.groups()
+    host, port = match.groups()
     try:
         socket.create_connection((host, int(port)), KNOCK_TIMEOUT).close()
     except OSError as error:
-        place = f" at RAY_ADDRESS {address} ({error})"
-        raise UserError(NO_CLUSTER.format(place)) from error
+        where = f" at RAY_ADDRESS {address} ({error})"
+        raise UserError(NO_CLUSTER.format(where)) from error
 
 
 def _warn_of_waiting(

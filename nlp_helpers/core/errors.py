@@ -45,16 +45,16 @@ def run_command(command: Callable[[], None]) -> None:
 def explain(
     error: OSError,
     what: str = "the project elsewhere",
-    place: str | Path = "a file",
+    target: str | Path = "a file",
 ) -> str:
     """Return a line that names the file, the cause and the remedy.
 
     Args:
         error: its number is one of `REMEDIES`.
         what: what could be put elsewhere.
-        place: what was being written, if the error does not say it.
+        target: what was being written, if the error does not say it.
     """
-    place = error.filename or place
+    target = error.filename or target
     return (
-        f"{place}: {error.strerror}; {REMEDIES[error.errno]}, or move {what}"
+        f"{target}: {error.strerror}; {REMEDIES[error.errno]}, or move {what}"
     )

@@ -71,8 +71,8 @@ def writing(target: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         named = Path(error.filename or target)
-        place = target.parent  # or above it, where that cannot be made
-        ours = named.is_relative_to(place) or place.is_relative_to(named)
+        parent = target.parent  # or above it, where that cannot be made
+        ours = named.is_relative_to(parent) or parent.is_relative_to(named)
         if error.errno not in REMEDIES or not ours:
             raise
         raise UserError(explain(error, what, target)) from error
@@ -161,9 +161,9 @@ def check_sha256(path: Path, expected: str, remedy: str) -> None:
     """
     if not path.is_file():
         raise UserError(f"{path} is missing; {remedy}")
-    found = sha256(path)
-    if found != expected:
+    digest = sha256(path)
+    if digest != expected:
         raise UserError(
-            f"{path} has sha256 {found[:12]}..., pinned is {expected[:12]}...;"
-            f" {remedy}"
+            f"{path} has sha256 {digest[:12]}..., pinned is"
+            f" {expected[:12]}...; {remedy}"
         )

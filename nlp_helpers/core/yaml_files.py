@@ -66,5 +66,5 @@ def _read_entry(
         return entry_type.validate_python(entry)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ": ".join(str(part) for part in (name, *first["loc"]))
-        raise UserError(f"{path}: {place}: {first['msg']}") from error
+        field = ": ".join(str(part) for part in (name, *first["loc"]))
+        raise UserError(f"{path}: {field}: {first['msg']}") from error
