@@ -134,8 +134,8 @@ def _recorded(record: Path) -> str:
 def _check(complete: Path, record: Path, rows: int) -> str:
     """Say what is wrong with a complete download; record a first hash."""
     digest = files.sha256(complete)
-    found = _count_lines(complete)
-    if found < 0:
+    num_rows = _count_lines(complete)
+    if num_rows < 0:
         return "is not a complete gzip file"
     if record.exists() and _recorded(record) != digest:
         return (
@@ -143,8 +143,8 @@ def _check(complete: Path, record: Path, rows: int) -> str:
             f" {_recorded(record)[:12]}... (remove that record only if you"
             " trust the new file)"
         )
-    if rows and found != rows:
-        return f"has {found} rows instead of the {rows} published"
+    if rows and num_rows != rows:
+        return f"has {num_rows} rows instead of the {rows} published"
     files.write_text(record, digest + "\n")
     return ""
 

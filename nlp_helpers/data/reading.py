@@ -383,14 +383,14 @@ def read_reviews(
     Raises:
         UserError: a file is missing, no file of reviews, or too bad.
     """
-    given = [(c, path) for c, group in review_files.items() for path in group]
+    inputs = [(c, path) for c, group in review_files.items() for path in group]
     with folders.atomic_folder(folder) as staging:
         tasks = [
             (path, category, staging / f"{number:05d}.parquet")
-            for number, (category, path) in enumerate(given)
+            for number, (category, path) in enumerate(inputs)
         ]
-        found = dict(run(read_file, tasks, engine, num_workers))
-        reports = [found[number] for number in range(len(tasks))]
+        by_number = dict(run(read_file, tasks, engine, num_workers))
+        reports = [by_number[number] for number in range(len(tasks))]
         rejects = [reject for report in reports for reject in report.rejects]
         lines = (json.dumps(r, ensure_ascii=False) + "\n" for r in rejects)
         files.write_text(folder.with_name("rejects.jsonl"), "".join(lines))

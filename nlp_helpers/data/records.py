@@ -177,17 +177,17 @@ def _array_items(
     decoder = json.JSONDecoder(strict=False)
     # Bytes that are no UTF-8 come out again as they were.
     utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    text, place, line, more = "", 0, 1, True
+    text, position, line, more = "", 0, 1, True
     while True:
-        skipped = re.compile(r"[\s,\[\]\ufeff]*").match(text, place)
+        skipped = re.compile(r"[\s,\[\]\ufeff]*").match(text, position)
         assert skipped is not None  # it may be empty
-        line += text.count("\n", place, skipped.end())
-        place = skipped.end()
+        line += text.count("\n", position, skipped.end())
+        position = skipped.end()
         try:
-            _, end = decoder.raw_decode(text, place)
+            _, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):  # also of a very long number
-            if more and len(text) - place < MAX_RECORD_BYTES:
-                text, place = text[place:], 0
+            if more and len(text) - position < MAX_RECORD_BYTES:
+                text, position = text[position:], 0
                 try:
                     # `read` would lose what it has when the file breaks off.
                     piece = stream.read1(PROBED_BYTES)
@@ -197,19 +197,19 @@ def _array_items(
                 more = bool(piece)
                 text += utf8.decode(piece, final=not more)
                 continue
-            if place == len(text):
+            if position == len(text):
                 return
             # Damaged: go on where the next object begins.
             following = re.compile(r"\}(?=\s*[,\]\n])[\s,\[\]]*(?=\{)").search(
-                text, place
+                text, position
             )
             end = following.end() if following else len(text)
-        yield line, text[place:end].encode("utf-8", "surrogateescape")
-        line += text.count("\n", place, end)
-        place = end
-        if place > PROBED_BYTES:
+        yield line, text[position:end].encode("utf-8", "surrogateescape")
+        line += text.count("\n", position, end)
+        position = end
+        if position > PROBED_BYTES:
             # The decoder's errors count the lines from the beginning.
-            text, place = text[place:], 0
+            text, position = text[position:], 0
 
 
 def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
@@ -220,11 +220,11 @@ def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
     """
     if isinstance(content, str):
         return None, content
-    found, repair = _as_object(content)
-    if found is None:
+    record, repair = _as_object(content)
+    if record is None:
         too_long = len(content) > MAX_LITERAL_BYTES
         return None, LONG_AND_DAMAGED if too_long else "damaged JSON"
-    text = _first(found, "text")
+    text = _first(record, "text")
     if not isinstance(text, str):
         return None, "no text"
     # Half of a surrogate pair cannot be written as UTF-8.
@@ -232,14 +232,14 @@ def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
     text = unescape(text).strip()
     if not text:
         return None, "no text"
-    overall = _as_rating(_first(found, "overall"))
+    overall = _as_rating(_first(record, "overall"))
     if overall is None:
         return None, "no rating"
     if not 0 <= overall <= 5:  # also true for NaN
         return None, "rating outside 0 to 5"
     row = {"text": text, "overall": overall, "label": label_of(overall)}
     for name in IDENTIFIERS:
-        row[name] = _as_name(_first(found, name))
+        row[name] = _as_name(_first(record, name))
     return row, repair
 
 
@@ -259,30 +259,30 @@ def _as_name(value: Any) -> str | None:
 
 def _as_object(content: bytes) -> tuple[dict[str, Any] | None, str]:
     """Parse a record, mending it where nothing is guessed."""
-    found = _as_json(content)
-    if found is not None:
-        return found, ""
+    record = _as_json(content)
+    if record is not None:
+        return record, ""
     mended = content.replace(b"\0", b"").strip().removesuffix(b",")
     readable = mended.decode("utf-8", "replace").encode()
     lost = NOT_UTF8 if readable != mended else ""
-    found = _as_json(readable)
-    if found is not None:
-        return found, lost or "NUL or a comma at the end"
-    found = _as_literal(readable)
-    return found, "" if found is None else lost or "Python literal"
+    record = _as_json(readable)
+    if record is not None:
+        return record, lost or "NUL or a comma at the end"
+    record = _as_literal(readable)
+    return record, "" if record is None else lost or "Python literal"
 
 
 def _as_json(content: bytes) -> dict[str, Any] | None:
     """Parse a JSON object; of a key that comes twice the first counts."""
     try:
-        found = json.loads(
+        record = json.loads(
             content.decode("utf-8"),
             strict=False,
             object_pairs_hook=lambda pairs: dict(reversed(pairs)),
         )
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return record if isinstance(record, dict) else None
 
 
 def _as_literal(content: bytes) -> dict[str, Any] | None:
@@ -293,15 +293,15 @@ def _as_literal(content: bytes) -> dict[str, Any] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd escapes
-            found = ast.literal_eval(text)
+            record = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return record if isinstance(record, dict) else None
 
 
-def _first(found: dict[str, Any], name: str) -> Any:
+def _first(record: dict[str, Any], name: str) -> Any:
     """Return the first of a field's names that is there and not null."""
-    values = (found.get(key) for key in NAMES[name])
+    values = (record.get(key) for key in NAMES[name])
     return next((value for value in values if value is not None), None)
 
 

@@ -140,8 +140,8 @@ def _make_shards(
     results = run(tokenize_worker.tokenise_group, tasks, engine, num_workers)
     if len(tasks) >= MIN_SHOWN:
         results = session.progress(results, len(tasks), "shards")
-    for number, found in results:
-        lengths[tasks[number][0].stem] += found
+    for number, num_texts in results:
+        lengths[tasks[number][0].stem] += num_texts
     description |= {
         "rows": {name: int(counts.sum()) for name, counts in lengths.items()},
         "lengths": {name: c.tolist() for name, c in lengths.items()},
@@ -169,11 +169,11 @@ def _finished(
     path = target / "shards.json"
     if not path.is_file():
         return None
-    found = files.read_json(path)
-    same = all(found.get(key) == value for key, value in description.items())
-    if not same or _rows(target, found["rows"]) != found["rows"]:
+    content = files.read_json(path)
+    same = all(content.get(key) == value for key, value in description.items())
+    if not same or _rows(target, content["rows"]) != content["rows"]:
         return None
-    return found
+    return content
 
 
 def _rows(folder: Path, splits: Iterable[str]) -> dict[str, int]:

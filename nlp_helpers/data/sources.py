@@ -84,13 +84,13 @@ def fetch_reviews(source: str, categories: list[str]) -> dict[str, list[Path]]:
         folder = _export_snippets(source, entry)
         return {name: [folder / f"{name}.jsonl"] for name in chosen}
     folder = paths.cache_folder() / "reviews" / source
-    found = {}
+    review_files = {}
     for name in chosen:
         url = entry.url.format(category=name)
         target = folder / url.rpartition("/")[2]
         rows = entry.categories[name]
-        found[name] = [downloads.download(url, target, rows)]
-    return found
+        review_files[name] = [downloads.download(url, target, rows)]
+    return review_files
 
 
 def _export_snippets(source: str, entry: PackagedReviews) -> Path:
@@ -140,7 +140,7 @@ def _find_own(folder: Path, categories: list[str]) -> dict[str, list[Path]]:
     Raises:
         UserError: a category has no file, or is unknown.
     """
-    found: dict[str, list[Path]] = {}
+    review_files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
@@ -150,9 +150,9 @@ def _find_own(folder: Path, categories: list[str]) -> dict[str, list[Path]]:
             raise UserError(
                 f"{path} has no file of reviews; add one, or remove the folder"
             )
-        found.setdefault(path.name.split(".")[0], []).extend(inside)
-    _check_categories(str(folder), categories, found)
-    return {name: found[name] for name in categories or found}
+        review_files.setdefault(path.name.split(".")[0], []).extend(inside)
+    _check_categories(str(folder), categories, review_files)
+    return {name: review_files[name] for name in categories or review_files}
 
 
 def _is_visible(path: Path) -> bool:

@@ -144,17 +144,17 @@ def _decide(
     sample_per_category: int,
     seed: int,
 ) -> dict[str, int]:
-    """Make the table `decided` (part, place, held_out); count the rows."""
-    group = f"coalesce({GROUPS[group_by]}, part || ' ' || place)"
+    """Make the table `decided` (part, part_row, held_out); count the rows."""
+    group = f"coalesce({GROUPS[group_by]}, part || ' ' || part_row)"
     # A part has far fewer than 2 ** 40 rows: `position` orders all rows.
     connection.execute(
         f"""
         CREATE TABLE keys AS SELECT
-            (part::BIGINT << 40) | place AS position,
+            (part::BIGINT << 40) | part_row AS position,
             category, label,
             md5_number_lower({NORMALISED}) AS text_key,
             md5_number_lower({group}) AS group_key
-        FROM (SELECT *, file_row_number AS place,
+        FROM (SELECT *, file_row_number AS part_row,
                 list_position($names, filename) - 1 AS part
             FROM read_parquet(
                 $patterns, filename = true, file_row_number = true))
@@ -184,7 +184,7 @@ def _decide(
     connection.execute(
         f"""
         CREATE TABLE decided AS SELECT position >> 40 AS part,
-            position & ((1::BIGINT << 40) - 1) AS place, held_out
+            position & ((1::BIGINT << 40) - 1) AS part_row, held_out
         FROM sampled JOIN ({held_out}) USING (group_key)
         """
     )
@@ -207,17 +207,17 @@ def _draw(
 ) -> None:
     """Make the view `sampled`: so many `uniques` of each category, or all.
 
-    Only the last place that is drawn is looked for. To number all rows, as a
+    Only the last hash that is drawn is looked for. To number all rows, as a
     window function does, takes memory for all of them.
     """
-    place = f"md5_number_lower('{seed}:' || text_key)"
+    draw_key = f"md5_number_lower('{seed}:' || text_key)"
     connection.execute("CREATE TABLE lasts (category VARCHAR, last UBIGINT)")
     categories = connection.sql("SELECT DISTINCT category FROM uniques")
     for row in categories.fetchall() if sample_per_category else []:
         connection.execute(
             f"""
-            INSERT INTO lasts SELECT category, {place} AS place FROM uniques
-            WHERE category = $1 ORDER BY place
+            INSERT INTO lasts SELECT category, {draw_key} AS draw_key
+            FROM uniques WHERE category = $1 ORDER BY draw_key
             LIMIT 1 OFFSET {sample_per_category - 1}
             """,
             row,
@@ -226,7 +226,7 @@ def _draw(
         f"""
         CREATE VIEW sampled AS SELECT uniques.* FROM uniques
         LEFT JOIN lasts USING (category)
-        WHERE last IS NULL OR {place} <= last
+        WHERE last IS NULL OR {draw_key} <= last
         """
     )
 
@@ -281,11 +281,12 @@ def _write(
         ]
         for part, path in enumerate(paths):
             chosen = connection.execute(
-                "SELECT place, held_out FROM decided WHERE part = $1", [part]
+                "SELECT part_row, held_out FROM decided WHERE part = $1",
+                [part],
             ).fetchnumpy()
             file = pq.ParquetFile(path, pre_buffer=False)  # memory stays flat
             side = np.full(file.metadata.num_rows, -1, np.int8)
-            side[chosen["place"]] = chosen["held_out"]
+            side[chosen["part_row"]] = chosen["held_out"]
             start = 0
             for batch in file.iter_batches(batch_size=reading.BATCH_ROWS):
                 sides = side[start : start + len(batch)]

@@ -87,8 +87,8 @@ def prove(
             for name in ("tokenizers", backend)
         )
     ]
-    for text, expected, found in zip(texts, *rows, strict=True):
-        if not np.array_equal(expected, found):
+    for text, expected, actual in zip(texts, *rows, strict=True):
+        if not np.array_equal(expected, actual):
             raise UserError(
                 f"tokenizer_backend {backend} gives other ids than tokenizers"
                 f" for {text[:60]!r}; set tokenizer_backend to tokenizers"
