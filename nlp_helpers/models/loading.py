@@ -253,12 +253,12 @@ def _open_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:
         f"{folder} has no tokenizer; copy the tokenizer files of its model"
         f" there (one of {', '.join(known)})"
     )
-    found = [name for name in known if (folder / name).is_file()]
-    if not found:
+    present = [name for name in known if (folder / name).is_file()]
+    if not present:
         raise missing
-    if found[0] in SENTENCEPIECE_FILES and not find_spec("sentencepiece"):
+    if present[0] in SENTENCEPIECE_FILES and not find_spec("sentencepiece"):
         raise UserError(
-            f"{folder / found[0]} needs another package: `pip install"
+            f"{folder / present[0]} needs another package: `pip install"
             " sentencepiece`, or add the model's tokenizer.json"
         )
     try:
