@@ -78,11 +78,11 @@ def attend(
         value.transpose(0, 1).split(cu_seqlens_k.diff().tolist(), dim=1),
         strict=True,
     )
-    found = [
+    contexts = [
         attend_in_float32(*(tensor[None] for tensor in piece))
         for piece in pieces
     ]
-    return torch.cat(found, dim=2)[0].transpose(0, 1)
+    return torch.cat(contexts, dim=2)[0].transpose(0, 1)
 
 
 def attention_function(

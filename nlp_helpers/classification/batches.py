@@ -34,8 +34,8 @@ def shard(
     if num_processes == 1:
         return rows
     order = rows[np.argsort(-lengths[rows], kind="stable")]
-    places = np.arange(len(order)) % (2 * num_processes)
-    turn = np.minimum(places, 2 * num_processes - 1 - places)
+    positions = np.arange(len(order)) % (2 * num_processes)
+    turn = np.minimum(positions, 2 * num_processes - 1 - positions)
     return order[turn == process]
 
 

@@ -98,10 +98,10 @@ def restore(
     Raises:
         UserError: the checkpoint is damaged, or of another training.
     """
-    found = sorted(folder.glob("step-*"))
-    if not found:
+    checkpoints = sorted(folder.glob("step-*"))
+    if not checkpoints:
         return None
-    checkpoint = found[-1]
+    checkpoint = checkpoints[-1]
     state = _read_state(checkpoint)
     _compare(checkpoint, state.get("fingerprint", {}), fingerprint)
     tensors = _read_tensors(checkpoint, state, parameters)
@@ -230,7 +230,7 @@ def _read_tensors(
 
 
 def _compare(
-    checkpoint: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
+    checkpoint: Path, saved: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> None:
     """Refuse a checkpoint that was made with other settings.
 
@@ -238,7 +238,7 @@ def _compare(
         UserError: names the first that differs.
     """
     for name, value in expected.items():
-        if found.get(name) != value:
+        if saved.get(name) != value:
             remedy = f"restore the old {name}"
             if name == "precision":  # of the processor, if nobody chose it
                 remedy = (
@@ -247,7 +247,7 @@ def _compare(
                 )
             raise UserError(
                 f"{checkpoint} is from another training, with {name}"
-                f" {found.get(name)}, not {value}; {remedy} to resume it, or"
+                f" {saved.get(name)}, not {value}; {remedy} to resume it, or"
                 f" remove {checkpoint.parent} to start anew"
             )
 

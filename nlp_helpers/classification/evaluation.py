@@ -169,15 +169,15 @@ def reliability(labels: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
         probability of the predicted class), `accuracy`, `texts`.
     """
     probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
-    found = pd.DataFrame(
+    per_text = pd.DataFrame(
         {
             "confidence": probabilities.max(axis=1),
             "accuracy": logits.argmax(axis=1) == labels,
         }
     )
-    tenth = np.minimum((found["confidence"] * 10).astype(int), 9)
-    table = found.groupby(tenth).mean()
-    return table.assign(texts=found.groupby(tenth).size())
+    tenth = np.minimum((per_text["confidence"] * 10).astype(int), 9)
+    table = per_text.groupby(tenth).mean()
+    return table.assign(texts=per_text.groupby(tenth).size())
 
 
 def calibration_error(table: pd.DataFrame) -> float:
@@ -216,13 +216,13 @@ def worst_mistakes(
     Returns:
         Columns `loss`, `label`, `predicted`, `text`.
     """
-    found = losses(labels, logits)
-    order = np.argsort(-found, kind="stable")
+    text_losses = losses(labels, logits)
+    order = np.argsort(-text_losses, kind="stable")
     wrong = logits.argmax(axis=1) != labels
     worst = order[wrong[order]][:number]
     return pd.DataFrame(
         {
-            "loss": found[worst],
+            "loss": text_losses[worst],
             "label": [ID2LABEL[label] for label in labels[worst]],
             "predicted": [ID2LABEL[i] for i in logits[worst].argmax(axis=1)],
             "text": [texts[row] for row in worst],

@@ -80,11 +80,11 @@ def classify(
     names = [id2label[number] for number in range(len(id2label))]
     longest = min(MAX_LENGTH, config.max_position_embeddings)
     remaining = iter(texts)
-    while some := list(islice(remaining, TEXTS_AT_ONCE)):
-        input_ids = encode(some, tokenizer, longest)
+    while batch := list(islice(remaining, TEXTS_AT_ONCE)):
+        input_ids = encode(batch, tokenizer, longest)
         logits = torch.from_numpy(packing.predict_logits(model, input_ids))
         rows = logits.softmax(dim=-1).tolist()
-        for text, row in zip(some, rows, strict=True):
+        for text, row in zip(batch, rows, strict=True):
             probabilities = dict(zip(names, row, strict=True))
             label = max(probabilities, key=probabilities.__getitem__)
             yield {"text": text, "label": label, **probabilities}

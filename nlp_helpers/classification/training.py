@@ -203,9 +203,9 @@ def make_accelerator(device: str) -> Accelerator:
         accelerator = Accelerator(cpu=wanted == "cpu", mixed_precision="no")
     except ValueError as error:  # it does not go from CUDA to the CPU
         raise _other_device(wanted, str(error)) from error
-    found = accelerator.device.type
-    if found != wanted:
-        raise _other_device(wanted, f"it is on {found}")
+    actual = accelerator.device.type
+    if actual != wanted:
+        raise _other_device(wanted, f"it is on {actual}")
     return accelerator
 
 
@@ -373,13 +373,13 @@ class Run:
 
     def batch_rows(self, step: int) -> np.ndarray:
         """Return the rows that step 1, 2, ... takes, of all processes."""
-        epoch, place = divmod(step - 1, self.steps_per_epoch)
+        epoch, index = divmod(step - 1, self.steps_per_epoch)
         return batches.plan_epoch(
             len(self.tokens),
             self.settings.batch_size,
             self.settings.seed,
             epoch,
-        )[place]
+        )[index]
 
     def training_step(self, step: int) -> torch.Tensor:
         """Train on one batch; return this process's share of its loss."""
@@ -399,12 +399,12 @@ class Run:
         )
         runs = [mine[cut] for cut in packing.micro_batches(self.lengths[mine])]
         loss = torch.zeros((), device=accelerator.device)
-        for number, some in enumerate(runs, start=1):
+        for number, micro_batch in enumerate(runs, start=1):
             # Processes exchange their gradients once, after the last pass.
             waits = number < len(runs)
             with accelerator.no_sync(self.model) if waits else nullcontext():
                 # They exchange means; a sum of all is what is wanted.
-                part = self.compute_loss(some) / weight
+                part = self.compute_loss(micro_batch) / weight
                 accelerator.backward(part * accelerator.num_processes)
             loss += part.detach()
         accelerator.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
@@ -460,12 +460,12 @@ class Run:
             )
         )
         logits = accelerator.reduce(logits.to(accelerator.device), "sum")
-        found = logits.cpu().numpy()
-        self._check(torch.from_numpy(found))
+        gathered = logits.cpu().numpy()
+        self._check(torch.from_numpy(gathered))
         return {
             "step": step,
-            "loss": float(evaluation.losses(tokens.labels, found).mean()),
-            **evaluation.score(tokens.labels, found.argmax(axis=1)),
+            "loss": float(evaluation.losses(tokens.labels, gathered).mean()),
+            **evaluation.score(tokens.labels, gathered.argmax(axis=1)),
         }
 
     def save_model(
