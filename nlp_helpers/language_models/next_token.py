@@ -136,8 +136,8 @@ def sample_token(logits: torch.Tensor, generator: np.random.Generator) -> int:
     """
     # Each token has a stretch of (0, total), as long as it is probable.
     ends = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
-    place = generator.random() * ends[-1].item()
-    return int(torch.searchsorted(ends, place, right=True))
+    point = generator.random() * ends[-1].item()
+    return int(torch.searchsorted(ends, point, right=True))
 
 
 def sample(
@@ -166,8 +166,8 @@ def sample(
     generator = np.random.default_rng(seed)
     for _ in range(num_steps):
         logits = next_token_logits(model, input_ids).float().cpu()
-        kept = top_p_filter(logits / temperature, top_p)
-        chosen = sample_token(kept, generator)
+        nucleus = top_p_filter(logits / temperature, top_p)
+        chosen = sample_token(nucleus, generator)
         input_ids = torch.cat([input_ids, input_ids.new([[chosen]])], dim=1)
         if chosen == tokenizer.eos_token_id:
             break
