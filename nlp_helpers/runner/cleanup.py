@@ -12,15 +12,15 @@ ENDED = ("finished", "failed", "interrupted", "stale")
 
 
 def runs() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield place and record of every run below outputs/.
+    """Yield folder and record of every run below outputs/.
 
     A run that says it is running, and whose process is gone, is `stale`.
     """
     outputs = paths.outputs()
     for path in sorted(outputs.rglob("run.json")):
         content = record.read_record(path)
-        place = path.parent.relative_to(outputs).as_posix()
-        yield place, content or {"status": "unreadable"}
+        folder = path.parent.relative_to(outputs).as_posix()
+        yield folder, content or {"status": "unreadable"}
 
 
 def clean(dry_run: bool = False) -> Iterator[tuple[Path, int]]:
@@ -33,11 +33,11 @@ def clean(dry_run: bool = False) -> Iterator[tuple[Path, int]]:
         content = record.read_record(path)
         if not content or content["status"] not in ENDED:
             continue
-        for found in _superfluous(path.parent, content):
-            size = _size(found)
+        for extra in _superfluous(path.parent, content):
+            size = _size(extra)
             if not dry_run:
-                shutil.rmtree(found) if found.is_dir() else found.unlink()
-            yield found, size
+                shutil.rmtree(extra) if extra.is_dir() else extra.unlink()
+            yield extra, size
 
 
 def _superfluous(folder: Path, content: dict[str, Any]) -> Iterator[Path]:

@@ -174,9 +174,9 @@ def register() -> None:
 
 def cell_seconds(notebook: NotebookNode) -> list[float]:
     """Return the seconds that each code cell took, as papermill timed it."""
-    found = (
+    durations = (
         cell.metadata.get("papermill", {}).get("duration")
         for cell in notebook.cells
         if cell.cell_type == "code"
     )
-    return [round(seconds or 0.0, 3) for seconds in found]
+    return [round(seconds or 0.0, 3) for seconds in durations]

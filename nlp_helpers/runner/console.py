@@ -106,9 +106,9 @@ def summary(results: Iterable[Result]) -> Table:
 
 def comparison(differences: Iterable[Difference]) -> Table:
     """Tabulate what is not the same, and count what is."""
-    found = list(differences)
+    compared = list(differences)
     counts = {
-        verdict: sum(d.verdict == verdict for d in found)
+        verdict: sum(d.verdict == verdict for d in compared)
         for verdict in COLOURS
     }
     table = Table(
@@ -120,11 +120,14 @@ def comparison(differences: Iterable[Difference]) -> Table:
         title=", ".join(f"{n} {verdict}" for verdict, n in counts.items()),
         title_justify="left",
     )
-    for one in found:
-        if one.verdict != SAME:
+    for difference in compared:
+        if difference.verdict != SAME:
             table.add_row(
-                *(one.notebook[:2], one.place, one.expected, one.found),
-                Text(one.verdict, COLOURS[one.verdict]),
+                difference.notebook[:2],
+                difference.name,
+                difference.expected,
+                difference.actual,
+                Text(difference.verdict, COLOURS[difference.verdict]),
             )
     return table
 
@@ -139,12 +142,12 @@ def parameters(
     name = Column("parameter", no_wrap=True)  # it is there to be copied
     table = Table(name, "type", "help", *columns, title=notebook)
     for row in rows:
-        shown = (str(given[row["name"]]) for given in values.values())
-        table.add_row(row["name"], row["type"], row["help"], *shown)
+        cells = (str(profile[row["name"]]) for profile in values.values())
+        table.add_row(row["name"], row["type"], row["help"], *cells)
     return table
 
 
-def runs(found: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
+def runs(records: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
     """Tabulate the records of runs."""
     table = Table(
         Column("run", overflow="fold"),
@@ -153,9 +156,9 @@ def runs(found: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
         Column("seconds", justify="right"),
         Column("error", overflow="fold"),
     )
-    for place, content in found:
+    for folder, content in records:
         table.add_row(
-            place,
+            folder,
             content["status"],
             content.get("started", ""),
             str(content.get("seconds", "")),

@@ -92,18 +92,18 @@ class Execution:
             path.unlink(missing_ok=True)
         if (figures := self.folder / "figures").is_dir():
             shutil.rmtree(figures)
-        kept = record.Record(
+        run_record = record.Record(
             self.folder / "run.json",
             {**self.description, **record.environment()},
         )
         hidden = self.output.with_name(f".{self.output.name}")
         problem: str | None = "it was interrupted"
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         try:
             problem = self._execute(hidden)
             if hidden.exists():
                 notebook = nbformat.read(hidden, as_version=4)
-                found["cells"] = client.cell_seconds(notebook)
+                results["cells"] = client.cell_seconds(notebook)
                 saved = _save(notebook, hidden, self.output)
                 problem = problem or saved
             cleaned = _remove_secrets(metrics)
@@ -112,7 +112,7 @@ class Execution:
             if problem:
                 problem, _ = secrets.remove(problem)
             else:
-                found["artifacts"] = record.artifacts(self.output)
+                results["artifacts"] = record.artifacts(self.output)
         except Exception as error:
             problem, _ = secrets.remove(f"{type(error).__name__}: {error}")
             raise
@@ -121,12 +121,12 @@ class Execution:
             status = "failed" if problem else "finished"
             if self.watch.stopped:
                 status = "interrupted"
-            seconds = kept.finish(
+            seconds = run_record.finish(
                 status,
                 error=problem,
                 peak_memory=self.watch.peak,
                 **self.session,
-                **found,
+                **results,
             )
         if problem:
             raise NotebookFailed(f"{self.source.name}{problem}")
@@ -261,17 +261,17 @@ def _save(notebook: NotebookNode, hidden: Path, output: Path) -> str | None:
             cell["id"] = "injected-parameters"
         if cell.cell_type == "code":
             cell.outputs = _merge_streams(cell.outputs)
-            for shown in cell.outputs:
-                data = shown.get("data", {})
+            for result in cell.outputs:
+                data = result.get("data", {})
                 data.pop(WIDGET, None)  # it names a model that is gone
-                for texts, name in ((shown, "text"), (data, "text/plain")):
+                for texts, name in ((result, "text"), (data, "text/plain")):
                     if name in texts:
                         texts[name] = ADDRESS.sub(">", texts[name])
-    found = sorted(set(secrets.remove_from(notebook)))
+    kinds = sorted(set(secrets.remove_from(notebook)))
     nbformat.write(notebook, hidden)
     hidden.replace(output)
-    if found:
-        return f": its outputs held {', '.join(found)}; removed from the copy"
+    if kinds:
+        return f": its outputs held {', '.join(kinds)}; removed from the copy"
     return None
 
 
@@ -281,11 +281,11 @@ def _remove_secrets(metrics: Path) -> str | None:
         content = files.read_json(metrics)
     except (FileNotFoundError, ValueError):
         return None  # `Stage.missing` says which
-    found = secrets.remove_from([content])
-    if not found:
+    kinds = secrets.remove_from([content])
+    if not kinds:
         return None
     files.write_json(metrics, content)
-    return f": {paths.shown(metrics)} held {', '.join(found)}; removed from it"
+    return f": {paths.shown(metrics)} held {', '.join(kinds)}; removed from it"
 
 
 def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
@@ -296,9 +296,9 @@ def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """
     merged: list[NotebookNode] = []
     for stream, group in groupby(outputs, lambda output: output.get("name")):
-        found = list(group)
+        neighbours = list(group)
         if stream:  # other outputs have no name
-            text = "".join(output.text for output in found)
-            found = [new_output("stream", name=stream, text=text)]
-        merged += found
+            text = "".join(output.text for output in neighbours)
+            neighbours = [new_output("stream", name=stream, text=text)]
+        merged += neighbours
     return merged

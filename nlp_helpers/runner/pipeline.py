@@ -101,7 +101,7 @@ class Runner:
             return True
         if len(running) >= self.jobs:
             return False
-        wanted = [self.stages[one.notebook] for one in (task, *running)]
+        wanted = [self.stages[t.notebook] for t in (task, *running)]
         if sum(map(self._cores, wanted)) > self.cores:
             return False
         if record.uses_gpu(task.values):
@@ -137,8 +137,8 @@ class Runner:
         description = record.describe(task, stage)
         metrics = task.output.with_suffix("") / "metrics.json"
         if not self.force and is_current(task.output, description):
-            found = files.read_json(metrics)
-            return Result(name, "unchanged", task.output, 0.0, found)
+            values = files.read_json(metrics)
+            return Result(name, "unchanged", task.output, 0.0, values)
         execution = execute.Execution(
             paths.project_root() / "notebooks" / f"{task.notebook}.ipynb",
             task.output,
@@ -157,8 +157,8 @@ class Runner:
         finally:
             with self.guard:
                 del self.active[name]
-        found = files.read_json(metrics)
-        return Result(name, "done", task.output, seconds, found)
+        values = files.read_json(metrics)
+        return Result(name, "done", task.output, seconds, values)
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -218,17 +218,17 @@ def _room(group: Path) -> int | None:
         return None
     if most.strip() == "max":
         return None
-    kept = re.search(r"^inactive_file (\d+)$", details, re.MULTILINE)
-    return max(1, int(most) - int(used) + (int(kept[1]) if kept else 0))
+    cached = re.search(r"^inactive_file (\d+)$", details, re.MULTILINE)
+    return max(1, int(most) - int(used) + (int(cached[1]) if cached else 0))
 
 
 def is_current(output: Path, description: dict[str, Any]) -> bool:
     """Tell whether a finished run of the same left all that is there."""
-    found = record.read_record(output.with_suffix("") / "run.json")
-    if not found or found["status"] != "finished":
+    content = record.read_record(output.with_suffix("") / "run.json")
+    if not content or content["status"] != "finished":
         return False
-    if not record.matches(found, description):
+    if not record.matches(content, description):
         return False
     if not output.is_file():
         return False
-    return record.artifacts(output) == found.get("artifacts")
+    return record.artifacts(output) == content.get("artifacts")

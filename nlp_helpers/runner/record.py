@@ -51,10 +51,10 @@ class Record:
         }
         files.write_json(path, self.content)
 
-    def finish(self, status: str, **found: Any) -> float:
+    def finish(self, status: str, **results: Any) -> float:
         """Write `finished`, `failed` or `interrupted`; return the seconds."""
         seconds = round(time.perf_counter() - self.started, 2)
-        self.content |= {"status": status, "seconds": seconds, **found}
+        self.content |= {"status": status, "seconds": seconds, **results}
         files.write_json(self.path, self.content)
         return seconds
 
@@ -97,26 +97,26 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
     Raises:
         UserError: there is no such notebook.
     """
-    notebook, given = task.notebook, task.values
+    notebook, values = task.notebook, task.values
     source = paths.project_root() / "notebooks" / f"{notebook}.ipynb"
     if not source.is_file():
         raise UserError(f"{source} is missing; restore it (git checkout)")
     decides = {
-        "parameters": dict(given),
+        "parameters": dict(values),
         "notebook_sha256": files.sha256(source),
         "code_sha256": _hash_code(),
         "inputs": {
-            name: hash_outputs(paths.resolve(given[name]), writer)
+            name: hash_outputs(paths.resolve(values[name]), writer)
             for name, writer in stage.inputs.items()
         },
-        "model": _describe_folder(given["model_name"])
-        or registry.origin(given["model_name"]),
-        "reviews": _describe_folder(given.get("review_source", "")),
+        "model": _describe_folder(values["model_name"])
+        or registry.origin(values["model_name"]),
+        "reviews": _describe_folder(values.get("review_source", "")),
         "python": platform.python_version(),
         "packages_sha256": files.hash_text(json.dumps(_packages())),
         "platform": platform.platform(),
         "processors": engine.processors(),
-        "gpus": uses_gpu(given) and os.environ.get(VISIBLE_GPUS, "all"),
+        "gpus": uses_gpu(values) and os.environ.get(VISIBLE_GPUS, "all"),
         "float32": bool(os.environ.get(paths.FLOAT32_VARIABLE)),
         "expected_outputs": [stage.artifacts, stage.bounds],
     }
@@ -125,20 +125,22 @@ def describe(task: Task, stage: Stage) -> dict[str, Any]:
     return named | decides
 
 
-def matches(found: dict[str, Any], description: dict[str, Any]) -> bool:
+def matches(content: dict[str, Any], description: dict[str, Any]) -> bool:
     """Tell whether a record is of what is description now.
 
     Runs of a sweep are compared without Python, packages and machine: another
     machine of a cluster may have run it.
     """
     if description["profile"] == "sweep":
-        return matches_inputs(found, description)
-    return found.get("key") == description["key"]
+        return matches_inputs(content, description)
+    return content.get("key") == description["key"]
 
 
-def matches_inputs(found: dict[str, Any], description: dict[str, Any]) -> bool:
+def matches_inputs(
+    content: dict[str, Any], description: dict[str, Any]
+) -> bool:
     """Tell whether a record is of the same, on whatever machine."""
-    return all(found.get(name) == description[name] for name in INPUT_KEYS)
+    return all(content.get(name) == description[name] for name in INPUT_KEYS)
 
 
 def uses_gpu(values: Mapping[str, Any]) -> bool:
@@ -160,12 +162,12 @@ def environment() -> dict[str, Any]:
 @cache
 def _packages() -> dict[str, str]:
     """Return the version of every installed package."""
-    found = {
-        name: one.version
-        for one in distributions()
-        if (name := one.metadata["Name"])  # a broken one has none
+    versions = {
+        name: distribution.version
+        for distribution in distributions()
+        if (name := distribution.metadata["Name"])  # a broken one has none
     }
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    return dict(sorted(versions.items(), key=lambda item: item[0].lower()))
 
 
 @cache
@@ -197,13 +199,13 @@ def _hash_code() -> str:
 
 def hash_outputs(folder: Path, notebook: str) -> str:
     """Hash what a notebook left for others in its folder."""
-    found = [
+    output_files = [
         path
         for name in read_stages()[notebook].outputs
         for path in (folder / name).rglob("*")
         if path.is_file()
     ]
-    return files.hash_tree(folder, found)
+    return files.hash_tree(folder, output_files)
 
 
 def _describe_folder(name: str) -> str | None:
@@ -243,11 +245,11 @@ def artifacts(output: Path) -> dict[str, str]:
     hidden files and folders, and checkpoints.
     """
     folder = output.with_suffix("")
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [path.relative_to(folder).parts for path in found]
+    all_files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).parts for path in all_files]
     results = [
         path
-        for path, parts in zip(found, names, strict=True)
+        for path, parts in zip(all_files, names, strict=True)
         if parts != ("run.json",)
         and "checkpoints" not in parts
         and not any(part.startswith(".") for part in parts)

@@ -59,14 +59,14 @@ def find(text: str) -> Iterable[tuple[str, str]]:
 
 def _private_keys(text: str) -> Iterator[str]:
     """Yield each from its first line to its last, or as far as it goes on."""
-    place, ends = 0, True
-    while begin := KEY_BEGINS.search(text, place):
+    position, ends = 0, True
+    while begin := KEY_BEGINS.search(text, position):
         end = KEY_ENDS.search(text, begin.end()) if ends else None
         ends = end is not None  # else no later one has an end
         last = end or KEY_LINES.match(text, begin.end())
         assert last is not None  # KEY_LINES may be empty
-        place = last.end()
-        yield text[begin.start() : place]
+        position = last.end()
+        yield text[begin.start() : position]
 
 
 def remove(text: str) -> tuple[str, list[str]]:
@@ -74,17 +74,17 @@ def remove(text: str) -> tuple[str, list[str]]:
 
     The longest goes first: one may be the beginning of another.
     """
-    found: list[str] = []
+    kinds: list[str] = []
     for value, kind in sorted(set(find(text)), key=_longest_first):
         if value in text:
             text = text.replace(value, "[removed]")
-            found.append(kind)
-    return text, found
+            kinds.append(kind)
+    return text, kinds
 
 
-def _longest_first(found: tuple[str, str]) -> tuple[int, str, str]:
+def _longest_first(secret: tuple[str, str]) -> tuple[int, str, str]:
     """Return what such pairs are sorted by."""
-    return -len(found[0]), *found
+    return -len(secret[0]), *secret
 
 
 def refuse(values: Mapping[str, Any], where: str) -> None:
@@ -104,23 +104,23 @@ def _texts(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, dict | list):
         inside = value.values() if isinstance(value, dict) else value
-        for one in inside:
-            yield from _texts(one)
+        for item in inside:
+            yield from _texts(item)
 
 
 def remove_from(node: Any) -> list[str]:
     """Replace secrets in every text of a notebook; return what they were."""
-    found: list[str] = []
+    removed: list[str] = []
     items = node.items() if isinstance(node, dict) else enumerate(node)
-    for place, value in list(items):
-        if isinstance(place, str):
-            named, kinds = remove(place)
+    for key, value in list(items):
+        if isinstance(key, str):
+            named, kinds = remove(key)
             if kinds:
-                node[named] = node.pop(place)
-                found, place = found + kinds, named
+                node[named] = node.pop(key)
+                removed, key = removed + kinds, named
         if isinstance(value, str):
-            node[place], kinds = remove(value)
-            found += kinds
+            node[key], kinds = remove(value)
+            removed += kinds
         elif isinstance(value, dict | list):
-            found += remove_from(value)
-    return found
+            removed += remove_from(value)
+    return removed

@@ -48,8 +48,8 @@ def read_sweep(path: Path) -> Sweep:
         raise UserError(f"{path}: {error.strerror}") from error
     except ValidationError as error:
         [first, *_] = error.errors()
-        place = "".join(f"{part}: " for part in first["loc"])
-        raise UserError(f"{path}: {place}{first['msg'].lower()}") from error
+        field = "".join(f"{part}: " for part in first["loc"])
+        raise UserError(f"{path}: {field}{first['msg'].lower()}") from error
 
 
 def plan(sweep: Sweep, folder: Path) -> list[list[Task]]:
@@ -82,9 +82,9 @@ def _combination(
 ) -> list[Task]:
     """Return the tasks of one combination, in a folder of its own."""
     variant = ",".join(f"{name}={value}" for name, value in chosen.items())
-    place = folder / _folder_name(variant)
+    target = folder / _folder_name(variant)
     moved = {
-        paths.resolve(task.values["output_dir"]): str(place / task.notebook)
+        paths.resolve(task.values["output_dir"]): str(target / task.notebook)
         for task in base
     }
     needs = stages.read_stages()
@@ -96,7 +96,7 @@ def _combination(
             values[name] = moved.get(there, values[name])
         values |= {n: v for n, v in chosen.items() if n in values}
         parameters.validate(task.notebook, values, f"{variant} of the sweep")
-        output = place / f"{task.notebook}.ipynb"
+        output = target / f"{task.notebook}.ipynb"
         tasks.append(Task(task.notebook, values, output, "sweep", variant))
     return tasks
 
@@ -148,10 +148,10 @@ def tabulate(sweep: Sweep, combinations: list[list[Task]]) -> pd.DataFrame:
     rows = []
     for tasks in combinations:
         row = {name: _value(tasks, name) for name in sweep.grid}
-        found = [_state(task) for task in tasks]
-        unfinished = [status for status, _ in found if status != "finished"]
+        states = [_state(task) for task in tasks]
+        unfinished = [status for status, _ in states if status != "finished"]
         row["status"] = unfinished[0] if unfinished else "finished"
-        seconds = sum(content.get("seconds", 0.0) for _, content in found)
+        seconds = sum(content.get("seconds", 0.0) for _, content in states)
         if not unfinished:
             for task in tasks:
                 path = task.output.with_suffix("") / "metrics.json"
@@ -163,13 +163,13 @@ def tabulate(sweep: Sweep, combinations: list[list[Task]]) -> pd.DataFrame:
 def _state(task: Task) -> tuple[str, dict[str, Any]]:
     """Return status and record; `outdated` if what it is of has changed."""
     path = task.output.with_suffix("") / "run.json"
-    found = record.read_record(path) or {"status": "missing"}
+    content = record.read_record(path) or {"status": "missing"}
     description = record.describe(task, stages.read_stages()[task.notebook])
-    if found["status"] == "finished" and not record.matches(
-        found, description
+    if content["status"] == "finished" and not record.matches(
+        content, description
     ):
-        return "outdated", found
-    return found["status"], found
+        return "outdated", content
+    return content["status"], content
 
 
 def _value(tasks: list[Task], name: str) -> Any:
@@ -185,8 +185,8 @@ def write(sweep: Sweep, table: pd.DataFrame, folder: Path) -> list[Path]:
     """
     written = [folder / f"sweep.{kind}" for kind in ("csv", "md", "png")]
     files.write_text(written[0], table.to_csv(index=False))
-    shown = [*sweep.grid, sweep.metric, "seconds", "status"]
-    files.write_text(written[1], _markdown(table.reindex(columns=shown)))
+    columns = [*sweep.grid, sweep.metric, "seconds", "status"]
+    files.write_text(written[1], _markdown(table.reindex(columns=columns)))
     written[2].unlink(missing_ok=True)  # of an older sweep
     if (table["status"] != "finished").all():
         return written[:2]

@@ -30,9 +30,9 @@ class Difference:
     """One value beside its reference."""
 
     notebook: str
-    place: str
+    name: str  # of a metric, or the number of a cell
     expected: str
-    found: str
+    actual: str
     verdict: str
 
 
@@ -42,11 +42,11 @@ def read_tolerances() -> dict[str, Any]:
     return read_yaml(path)
 
 
-def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
+def compare(outputs: Path, reference: Path, notebook: str) -> list[Difference]:
     """Compare one notebook's metrics and the text of its cells.
 
     Args:
-        found: the folder of a profile's outputs.
+        outputs: the folder of a profile's outputs.
         reference: a folder of the same form.
         notebook: for example `01_next_token`.
 
@@ -54,24 +54,24 @@ def compare(found: Path, reference: Path, notebook: str) -> list[Difference]:
         UserError: one of them has not got the notebook.
     """
     check_reference(reference, notebook)
-    if lacking := _lacks(found, notebook):
+    if lacking := _lacks(outputs, notebook):
         raise UserError(
             f"there is no {lacking}; run `python -m nlp_helpers run"
             f" {notebook[:2]}` first"
         )
-    content = record.read_record(found / notebook / "run.json") or {}
+    content = record.read_record(outputs / notebook / "run.json") or {}
     if content.get("status") != "finished":
         raise UserError(
-            f"{paths.shown(found / notebook)} has no finished run; run"
+            f"{paths.shown(outputs / notebook)} has no finished run; run"
             f" `python -m nlp_helpers run {notebook[:2]}` first"
         )
     expected_metrics, metrics = (
         files.read_json(folder / notebook / "metrics.json")
-        for folder in (reference, found)
+        for folder in (reference, outputs)
     )
     expected_cells, cells = (
         nbformat.read(folder / f"{notebook}.ipynb", as_version=4)
-        for folder in (reference, found)
+        for folder in (reference, outputs)
     )
     allowed = read_tolerances()["cells"]
     return [
@@ -99,12 +99,12 @@ def _lacks(folder: Path, notebook: str) -> str | None:
 
 
 def compare_metrics(
-    notebook: str, expected: Mapping[str, Any], found: Mapping[str, Any]
+    notebook: str, expected: Mapping[str, Any], actual: Mapping[str, Any]
 ) -> Iterator[Difference]:
     """Compare metric by metric; one that is missing is different."""
     tolerances = read_tolerances()
-    for name in {**expected, **found}:
-        old, new = (side.get(name, "(missing)") for side in (expected, found))
+    for name in {**expected, **actual}:
+        old, new = (side.get(name, "(missing)") for side in (expected, actual))
         numbers = all(isinstance(value, int | float) for value in (old, new))
         allowed = tolerances["metrics"].get(name)
         if allowed is None and any(isinstance(v, float) for v in (old, new)):
@@ -118,21 +118,21 @@ def compare_metrics(
 def _compare_cells(
     notebook: str,
     expected: nbformat.NotebookNode,
-    found: nbformat.NotebookNode,
+    actual: nbformat.NotebookNode,
     allowed: Mapping[str, float],
 ) -> Iterator[Difference]:
     """Compare the text of the code cells, number by number."""
     pairs = [
-        [cell for cell in one.cells if cell.cell_type == "code"]
-        for one in (expected, found)
+        [cell for cell in side.cells if cell.cell_type == "code"]
+        for side in (expected, actual)
     ]
     if [c.source for c in pairs[0]] != [c.source for c in pairs[1]]:
         yield Difference(notebook, "cells", "", "other code", DIFFERENT)
         return
-    for number, (one, other) in enumerate(zip(*pairs, strict=True), start=1):
-        if IGNORED_TAG in one.metadata.get("tags", []):
+    for number, (old, new) in enumerate(zip(*pairs, strict=True), start=1):
+        if IGNORED_TAG in old.metadata.get("tags", []):
             continue
-        texts = [cell_text(cell) for cell in (one, other)]
+        texts = [cell_text(cell) for cell in (old, new)]
         if texts[0] == texts[1]:
             verdict = SAME
         elif NUMBER.sub("#", texts[0]) != NUMBER.sub("#", texts[1]):
@@ -140,8 +140,8 @@ def _compare_cells(
         else:
             numbers = [map(float, NUMBER.findall(text)) for text in texts]
             verdicts = {
-                _judge(old, new, allowed)
-                for old, new in zip(*numbers, strict=True)
+                _judge(first, second, allowed)
+                for first, second in zip(*numbers, strict=True)
             }
             verdict = DIFFERENT if DIFFERENT in verdicts else CLOSE
         yield Difference(
@@ -149,15 +149,17 @@ def _compare_cells(
         )
 
 
-def _judge(expected: float, found: float, allowed: Mapping[str, float]) -> str:
+def _judge(
+    expected: float, actual: float, allowed: Mapping[str, float]
+) -> str:
     """Return the verdict on two numbers."""
     room = max(
         allowed.get("absolute", 0.0),
         allowed.get("relative", 0.0) * abs(expected),
     )
-    if expected == found:
+    if expected == actual:
         return SAME
-    return CLOSE if abs(expected - found) <= room else DIFFERENT
+    return CLOSE if abs(expected - actual) <= room else DIFFERENT
 
 
 def cell_text(cell: nbformat.NotebookNode) -> str:
@@ -173,12 +175,12 @@ def cell_text(cell: nbformat.NotebookNode) -> str:
     return text
 
 
-def _first_difference(expected: str, found: str) -> tuple[str, str]:
+def _first_difference(expected: str, actual: str) -> tuple[str, str]:
     """Return the first lines that differ, or two empty texts."""
-    lines = expected.splitlines(), found.splitlines()
-    for one, other in zip(*lines, strict=False):
-        if one != other:
-            return one.strip(), other.strip()
+    lines = expected.splitlines(), actual.splitlines()
+    for old, new in zip(*lines, strict=False):
+        if old != new:
+            return old.strip(), new.strip()
     if len(lines[0]) != len(lines[1]):
         return f"{len(lines[0])} lines", f"{len(lines[1])} lines"
     return "", ""
@@ -199,14 +201,14 @@ def accept(notebooks: list[str]) -> list[Path]:
     outputs = paths.outputs()
     for task in tasks.plan("offline", tuple(notebooks)):
         path = task.output.with_suffix("") / "run.json"
-        found = record.read_record(path)
-        if not found or found["status"] != "finished":
+        content = record.read_record(path)
+        if not content or content["status"] != "finished":
             problem = "does not record a finished run"
         elif not record.matches_inputs(
-            found, record.describe(task, stages.read_stages()[task.notebook])
+            content, record.describe(task, stages.read_stages()[task.notebook])
         ):
             problem = "was made with other code, parameters or inputs"
-        elif record.artifacts(task.output) != found["artifacts"]:
+        elif record.artifacts(task.output) != content["artifacts"]:
             problem = "does not match the results beside it"
         else:
             continue

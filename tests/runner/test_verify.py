@@ -43,7 +43,7 @@ def verdicts(outputs, notebook):
         outputs / "offline", outputs / "reference", notebook
     )
     return {
-        one.place: one.verdict for one in found if one.verdict != verify.SAME
+        one.name: one.verdict for one in found if one.verdict != verify.SAME
     }
 
 
