@@ -363,8 +363,8 @@ def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
         session.silence_libraries()
         session.limit_threads()
         folder = str(Path(checkpoint).resolve())
-        place = session.choose_device(device)
-        loaded = predicting.load_classifier(folder, place)
+        torch_device = session.choose_device(device)
+        loaded = predicting.load_classifier(folder, torch_device)
     lines = predicting.read_lines(file)
     answers = _with_bar(predicting.classify(lines, *loaded))
     if kind == "table":

@@ -183,11 +183,13 @@ def score_bars(
         title: of the figure.
     """
     figure, [axis] = _figure(title, height=1.3 + 0.4 * len(scores))
-    found = scores["macro_f1"]
+    macro_f1 = scores["macro_f1"]
     # With few texts the figure itself can lie outside of its interval.
-    spread = np.maximum([found - scores["low"], scores["high"] - found], 0)
-    axis.barh(list(scores.index), found, xerr=spread, color=BLUE, capsize=3)
-    for row, value in enumerate(found):
+    spread = np.maximum(
+        [macro_f1 - scores["low"], scores["high"] - macro_f1], 0
+    )
+    axis.barh(list(scores.index), macro_f1, xerr=spread, color=BLUE, capsize=3)
+    for row, value in enumerate(macro_f1):
         axis.text(0.01, row, f"{value:.2f}", va="center", color="white")
     name, height = reference
     axis.axvline(height, color=ORANGE, ls="--", label=name)
@@ -230,11 +232,11 @@ def sweep(
         title, 1.5 + 3 * len(parameters), columns=len(parameters)
     )
     for axis, name in zip(axes, parameters, strict=True):
-        shown = table[name].map(str)  # a value may be a list
-        values = list(dict.fromkeys(shown))
-        places = [values.index(value) for value in shown]
-        axis.plot(places, table[metric], "o", color=BLUE, alpha=0.6)
-        means = table.groupby(shown, sort=False)[metric].mean()
+        labels = table[name].map(str)  # a value may be a list
+        values = list(dict.fromkeys(labels))
+        positions = [values.index(value) for value in labels]
+        axis.plot(positions, table[metric], "o", color=BLUE, alpha=0.6)
+        means = table.groupby(labels, sort=False)[metric].mean()
         axis.plot(range(len(values)), means[values], color=ORANGE, ls="--")
         axis.set_xticks(range(len(values)), values)
         axis.set(xlabel=name, ylabel=metric)

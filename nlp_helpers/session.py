@@ -75,8 +75,10 @@ def start(seed: int, device: str = "auto") -> Session:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    place = choose_device(device)
-    session = Session(seed, place, torch.float32, precision(place))
+    torch_device = choose_device(device)
+    session = Session(
+        seed, torch_device, torch.float32, precision(torch_device)
+    )
     print(session)
     if path := os.environ.get(SESSION_VARIABLE):
         files.write_json(Path(path), session.as_json())
