@@ -184,13 +184,13 @@ def make_batch(
         start = 0
         for number, example in enumerate(examples):
             ids, labels = masker.mask(example, generator)
-            place = np.s_[row, start : start + len(ids)]
-            batch["input_ids"][place] = ids
-            batch["labels"][place] = labels
-            batch["position_ids"][place] = np.arange(len(ids))
+            span = np.s_[row, start : start + len(ids)]
+            batch["input_ids"][span] = ids
+            batch["labels"][span] = labels
+            batch["position_ids"][span] = np.arange(len(ids))
             second = np.arange(len(ids)) >= example.second_start
-            batch["token_type_ids"][place] = second
-            owner[place] = number
+            batch["token_type_ids"][span] = second
+            owner[span] = number
             start += len(ids)
     tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
     owners = torch.from_numpy(owner)

@@ -76,12 +76,12 @@ def make_prompts(count: int) -> list[str]:
     """Write `count` prompts, three reviews to one paragraph, all in turn."""
     prompts = []
     for index in range(count):
-        turn, place = divmod(index, 4)
-        if place == 3:
+        turn, remainder = divmod(index, 4)
+        if remainder == 3:
             thing = TOPICS[turn % len(TOPICS)]
             prompts.append(PARAGRAPH_PROMPT.format(thing=thing))
             continue
-        number = 3 * turn + place
+        number = 3 * turn + remainder
         prompts.append(
             REVIEW_PROMPT.format(
                 thing=PRODUCTS[number % len(PRODUCTS)],

@@ -49,7 +49,7 @@ def evaluate_held_out(
         source: evaluate(model, tokenizer, texts, seed)
         for source, texts in documents.items()
     }
-    total = sum(found["masked"] for found in by_source.values())
+    total = sum(scores["masked"] for scores in by_source.values())
     everything = {
         key: sum(f[key] * f["masked"] for f in by_source.values()) / total
         for key in ("loss", "top1", "top5")
@@ -118,8 +118,8 @@ def _mask(
         hidden = generator.choice(words, count, replace=False)
         labels.append(torch.full((len(ids),), -1))
         labels[-1][hidden] = torch.tensor(ids)[hidden]
-        for place in hidden:
-            ids[place] = tokenizer.mask_token_id
+        for position in hidden:
+            ids[position] = tokenizer.mask_token_id
     inputs = tokenizer.pad(pieces, return_tensors="pt")
     padded = torch.nn.utils.rnn.pad_sequence(
         labels, batch_first=True, padding_value=-1

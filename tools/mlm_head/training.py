@@ -309,12 +309,13 @@ def _train(
     device: str,
 ) -> None:
     """Do what `train` says, with the folder to this run alone."""
-    place = session.start(seed=settings.seed, device=device).device
+    torch_device = session.start(seed=settings.seed, device=device).device
     tokenizer = loading.load_tokenizer(BASE_MODEL)
     model = build_model(settings)
-    torch.nn.Module.to(model, place)  # mypy misreads transformers' own `to`
+    # Not `model.to`: mypy misreads that of transformers.
+    torch.nn.Module.to(model, torch_device)
     model.train()
-    if place.type == "cpu":
+    if torch_device.type == "cpu":
         inner(model).set_attn_implementation(ATTENTION)
     parameters = checkpoints.trained_parameters(model)
     optimizer = torch.optim.AdamW(
@@ -323,11 +324,13 @@ def _train(
         weight_decay=0.01,
         fused=True,
     )
-    kept = output / "checkpoints"
+    checkpoint_folder = output / "checkpoints"
     checkpoints.check_space(output, model)
     corpus = load_examples(folder, tokenizer, settings)
-    fingerprint = make_fingerprint(settings, model, corpus, place)
-    state = checkpoints.restore(kept, parameters, optimizer, fingerprint)
+    fingerprint = make_fingerprint(settings, model, corpus, torch_device)
+    state = checkpoints.restore(
+        checkpoint_folder, parameters, optimizer, fingerprint
+    )
     first_step, tokens = (state["step"], state["tokens"]) if state else (0, 0)
     if state:
         check_num_steps(state, num_steps, settings)
@@ -355,7 +358,7 @@ def _train(
             np.random.default_rng([settings.seed, step]),
         )
         rate = learning_rate_at(step, num_steps, settings)
-        loss = train_step(model, batch, optimizer, rate, place)
+        loss = train_step(model, batch, optimizer, rate, torch_device)
         if not math.isfinite(loss):
             raise UserError(
                 f"the loss is {loss} at step {step}; lower --learning-rate"
@@ -363,15 +366,15 @@ def _train(
         tokens += int(sum(lengths[i] for row in rows for i in row))
         if step % evaluate_every == 0 or step == num_steps:
             speed = (tokens - started_tokens) / (time.perf_counter() - started)
-            found = metrics.evaluate_held_out(
+            scores = metrics.evaluate_held_out(
                 inner(model), tokenizer, held_out, metrics.SEED
             )["all"]
             model.train()
-            summary = {"step": step, "tokens": tokens, **found}
+            summary = {"step": step, "tokens": tokens, **scores}
             tqdm.write(
                 f"step {step}, {tokens / 1e6:.2f} M tokens, {speed:.0f} a"
-                f" second: top-1 {found['top1']:.3f},"
-                f" top-5 {found['top5']:.3f}, loss {found['loss']:.2f}"
+                f" second: top-1 {scores['top1']:.3f},"
+                f" top-5 {scores['top5']:.3f}, loss {scores['loss']:.2f}"
             )
             weights = output / "weights"
             with folders.atomic_folder(weights, locked=False) as staging:
@@ -382,7 +385,9 @@ def _train(
                 "tokens": tokens,
                 "num_steps": num_steps,
             }
-            checkpoints.save(kept, step, parameters, optimizer, state)
+            checkpoints.save(
+                checkpoint_folder, step, parameters, optimizer, state
+            )
 
 
 def make_fingerprint(
