@@ -85,9 +85,9 @@ def recorded_training_seconds(folder: Path) -> float:
     path = folder / "outputs" / "offline" / f"{NOTEBOOKS[-1]}.ipynb"
     cells = nbformat.read(path, 4).cells
     sources = [cell.source for cell in cells if cell.cell_type == "code"]
-    [place] = [n for n, source in enumerate(sources) if TRAINING in source]
+    [index] = [n for n, source in enumerate(sources) if TRAINING in source]
     record = files.read_json(path.with_suffix("") / "run.json")
-    return record["cells"][place]
+    return record["cells"][index]
 
 
 def with_papermill(folder: Path) -> float:

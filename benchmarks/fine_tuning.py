@@ -69,14 +69,14 @@ def review_lengths(folder: Path, number: int) -> tuple[np.ndarray, str]:
 
 def read_stars(folder: Path) -> pd.DataFrame:
     """Return text, label and product of the reviews in a folder, if any."""
-    found = []
+    rows = []
     for path in sorted(folder.glob("amazon*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             text, label = row["reviewText"], label_of(row["overall"])
             if text.strip():
-                found.append((text, label, row["asin"]))
-    return pd.DataFrame(found, columns=["text", "label", "product"])
+                rows.append((text, label, row["asin"]))
+    return pd.DataFrame(rows, columns=["text", "label", "product"])
 
 
 def make_tokens(lengths: np.ndarray) -> TokenSet:
@@ -239,11 +239,12 @@ def measure(
 ) -> dict[str, float]:
     """Run one variant; return examples a second and its peak memory."""
     session.silence_libraries()
-    place = session.choose_device(device)
+    torch_device = session.choose_device(device)
     tokens = make_tokens(lengths)
-    VARIANTS[variant](name, take(tokens, np.arange(BATCH)), place)  # warms up
-    number, seconds = VARIANTS[variant](name, tokens, place)
-    if place.type == "cuda":
+    warm_up = take(tokens, np.arange(BATCH))
+    VARIANTS[variant](name, warm_up, torch_device)
+    number, seconds = VARIANTS[variant](name, tokens, torch_device)
+    if torch_device.type == "cuda":
         memory = torch.cuda.max_memory_allocated()
     else:
         status = Path("/proc/self/status").read_text()
@@ -263,17 +264,17 @@ def count_flops(name: str, lengths: np.ndarray) -> int:
 def gemm_peak(device: torch.device) -> dict[str, float]:
     """Return floating-point operations a second of large matrix products."""
     size = 8192 if device.type == "cuda" else 2048
-    found = {}
+    peaks = {}
     for dtype in (torch.float32, torch.bfloat16):
-        one = torch.randn(size, size, device=device).to(dtype)
+        matrix = torch.randn(size, size, device=device).to(dtype)
         best = np.inf
         for _ in range(6):
             started = time.perf_counter()
-            product = one @ one
+            product = matrix @ matrix
             product[0, 0].item()
             best = min(best, time.perf_counter() - started)
-        found[str(dtype).removeprefix("torch.")] = 2 * size**3 / best
-    return found
+        peaks[str(dtype).removeprefix("torch.")] = 2 * size**3 / best
+    return peaks
 
 
 def compare_speed(
@@ -289,15 +290,15 @@ def compare_speed(
     context = multiprocessing.get_context("spawn")
     best: dict[str, dict[str, float]] = {}
     peaks: dict[str, float] = {}
-    place = session.choose_device(device)
+    torch_device = session.choose_device(device)
     for _ in range(rounds):
-        for dtype, peak in gemm_peak(place).items():
+        for dtype, peak in gemm_peak(torch_device).items():
             peaks[dtype] = max(peaks.get(dtype, 0), peak)
         for variant in VARIANTS:
             with context.Pool(1) as pool:
-                found = pool.apply(measure, (variant, name, lengths, device))
-            if found["seconds"] < best.get(variant, found)["seconds"] + 1e-9:
-                best[variant] = found
+                result = pool.apply(measure, (variant, name, lengths, device))
+            if result["seconds"] < best.get(variant, result)["seconds"] + 1e-9:
+                best[variant] = result
     table = pd.DataFrame.from_dict(best, orient="index")
     table["examples/s"] = table["examples"] / table["seconds"]
     table["tokens/s"] = table["examples/s"] * lengths.mean()
@@ -310,7 +311,7 @@ def compare_speed(
     shown = {dtype: f"{peak / 1e9:,.0f}" for dtype, peak in peaks.items()}
     click.echo(
         f"GEMM peaks {shown} GFLOP/s; this project {rate / 1e9:,.0f}"
-        f" in {session.precision(place)}: {share:.0%} of the higher"
+        f" in {session.precision(torch_device)}: {share:.0%} of the higher"
     )
     speed = table["examples/s"]
     return {
@@ -355,11 +356,11 @@ def train_article(
     settings = settings.model_copy(
         update=dict(batch_size=8, learning_rate=settings.learning_rate / 2)
     )
-    place = session.choose_device(device)
+    torch_device = session.choose_device(device)
     model = build_model(
         settings.model_name, settings.seed, attn_implementation="eager"
     )
-    model = model.to(place).train()
+    model = model.to(torch_device).train()
     optimizer = torch.optim.AdamW(
         training.parameter_groups(model, settings.weight_decay),
         lr=settings.learning_rate,
@@ -373,11 +374,11 @@ def train_article(
     tokenizer = loading.load_tokenizer(settings.model_name)
     for rows in article_batches(tokens, settings):
         batch = {"input_ids": [tokens.input_ids[row] for row in rows]}
-        padded = tokenizer.pad(batch, return_tensors="pt").to(place)
+        padded = tokenizer.pad(batch, return_tensors="pt").to(torch_device)
         logits = model(**padded).logits
-        labels = torch.from_numpy(tokens.labels[rows]).to(place)
+        labels = torch.from_numpy(tokens.labels[rows]).to(torch_device)
         torch.nn.functional.cross_entropy(
-            logits, labels, weight=weights.to(place)
+            logits, labels, weight=weights.to(torch_device)
         ).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -442,14 +443,14 @@ def compare_accuracy(device: str) -> dict[str, float]:
     train, held_out = (take(tokens, rows) for rows in folds[0])
     metrics: dict[str, list[float]] = {"project": [], "article": []}
     for number in range(SEEDS):
-        one = settings.model_copy(update={"seed": SEED + number})
+        seeded = settings.model_copy(update={"seed": SEED + number})
         for name, function in (
             ("project", train_project),
             ("article", train_article),
         ):
-            found = function(one, train, held_out, device)
-            metrics[name].append(macro_f1(held_out.labels, found))
-            click.echo(f"{name}, seed {one.seed}: {metrics[name][-1]:.3f}")
+            predicted = function(seeded, train, held_out, device)
+            metrics[name].append(macro_f1(held_out.labels, predicted))
+            click.echo(f"{name}, seed {seeded.seed}: {metrics[name][-1]:.3f}")
     predictions = cross_validate(
         table["text"], tokens, folds, settings, device
     )
@@ -511,8 +512,8 @@ def cross_validate(
             settings, train, held_out, device
         )
         scores = {
-            name: round(macro_f1(held_out.labels, found[new]), 3)
-            for name, found in predictions.items()
+            name: round(macro_f1(held_out.labels, predicted[new]), 3)
+            for name, predicted in predictions.items()
         }
         click.echo(f"fold {number + 1}: {scores}")
     return predictions
@@ -525,20 +526,20 @@ def compare_on_stars(
 
     Reviews of one product are in one fold, as notebook 04 splits them.
     """
-    found = read_stars(folder)
-    if found.empty:
+    table = read_stars(folder)
+    if table.empty:
         click.echo(f"no reviews in {folder}: stars are left out")
         return {}
-    tokens = tokenise(found["text"].tolist(), found["label"].to_numpy())
-    folds = split_folds(tokens, found["product"])
+    tokens = tokenise(table["text"].tolist(), table["label"].to_numpy())
+    folds = split_folds(tokens, table["product"])
     settings = notebook_settings().model_copy(
         update={"num_epochs": num_epochs}
     )
     predictions = cross_validate(
-        found["text"], tokens, folds, settings, device
+        table["text"], tokens, folds, settings, device
     )
-    scores = evaluation.compare(tokens.labels, predictions, found["product"])
-    click.echo(f"stars of {len(found)} reviews\n{scores.round(3).to_string()}")
+    scores = evaluation.compare(tokens.labels, predictions, table["product"])
+    click.echo(f"stars of {len(table)} reviews\n{scores.round(3).to_string()}")
     gain = scores["macro_f1"]["project"] - scores["macro_f1"]["tfidf"]
     return {"macro_f1_minus_tfidf_stars": float(gain)}
 

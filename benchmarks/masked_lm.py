@@ -90,8 +90,8 @@ def answer(first: str, second: str | None, tokenizer, model) -> list[str]:
         for text in (first, second)
     ]
     inputs = tokenizer(*masked, return_tensors="pt")
-    [place] = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero()
-    logits = model(**inputs).logits[0, place[0]]
+    [position] = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero()
+    logits = model(**inputs).logits[0, position[0]]
     return [t.strip() for t in top_k_table(logits, tokenizer, 5)["token"]]
 
 
@@ -123,14 +123,14 @@ def main(names: list[str], json_path: str | None, reviews: Path) -> None:
     written = {}
     for name in names:
         tokenizer, model = loading.load_model(name, AutoModelForMaskedLM)
-        found = metrics.evaluate_held_out(
+        scores = metrics.evaluate_held_out(
             model, tokenizer, documents, metrics.SEED
         )
         if amazon:
-            found["amazon"] = metrics.evaluate(
+            scores["amazon"] = metrics.evaluate(
                 model, tokenizer, amazon, metrics.SEED
             )
-        table = pd.DataFrame(found).T.astype({"masked": int})
+        table = pd.DataFrame(scores).T.astype({"masked": int})
         click.echo(table.round(3).to_string())
         probes = []
         for first, second, expected, within in PROBES:
@@ -139,7 +139,7 @@ def main(names: list[str], json_path: str | None, reviews: Path) -> None:
             right = is_right(words, expected, within)
             probes.append((right, text, " ".join(words)))
         click.echo(pd.DataFrame(probes).to_string(header=False, index=False))
-        written[name] = {"metrics": found, "probes": probes}
+        written[name] = {"metrics": scores, "probes": probes}
     if not amazon:
         click.echo(f"no reviews in {reviews}: the amazon row is left out")
     first = written[names[0]]["metrics"]

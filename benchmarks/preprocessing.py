@@ -121,10 +121,10 @@ def read_ours(path: Path) -> Counter:
 
     target = path.with_suffix(".parquet")
     reading.read_file(path, "reviews", target)
-    found = reading.query_parquet(
+    table = reading.query_parquet(
         "SELECT label, count(*) AS n FROM rows GROUP BY 1", rows=target
     )
-    return Counter(dict(zip(found["label"], found["n"], strict=True)))
+    return Counter(dict(zip(table["label"], table["n"], strict=True)))
 
 
 # Tokenise
