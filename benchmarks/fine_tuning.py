@@ -38,7 +38,7 @@ from nlp_helpers.classification import baselines, evaluation, packing, training
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError, run_command
 from nlp_helpers.data import reading, shards, sources, splitting
-from nlp_helpers.data.records import label_of
+from nlp_helpers.data.labels import label_of
 from nlp_helpers.data.shards import TokenSet
 from nlp_helpers.models import loading
 
