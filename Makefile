@@ -40,9 +40,10 @@ reference: $(VENV)/.ready ## run all notebooks (offline, float32) and make the r
 	NLP_HELPERS_FLOAT32=1 $(PY) -m nlp_helpers run --force
 	$(PY) -m nlp_helpers accept
 
-lint: $(VENV)/.ready ## check style and format with ruff
+lint: $(VENV)/.ready ## check style and format with ruff, types with mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 lock: ## resolve the dependencies again (needs uv; VENV need not exist)
 	@command -v $(UV) >/dev/null || { echo "error: UV=$(UV) not found (pip install uv)" >&2; exit 1; }
