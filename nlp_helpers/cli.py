@@ -18,6 +18,17 @@ from tqdm import tqdm
 from nlp_helpers.core import paths
 from nlp_helpers.core.errors import UserError, run_command
 
+# What the extra `runner` brings that some commands import.
+RUNNER_MODULES = {
+    "jupyter_client",
+    "nbclient",
+    "nbformat",
+    "papermill",
+    "psutil",
+    "traitlets",
+    "zmq",
+}
+
 if TYPE_CHECKING:  # `predict` must do without papermill
     from nlp_helpers.runner.pipeline import Runner
     from nlp_helpers.runner.tasks import Result
@@ -30,7 +41,25 @@ def commands() -> None:
 
 def main() -> None:
     """Run the command that the arguments name."""
-    run_command(commands)
+    run_command(_run_installed)
+
+
+def _run_installed() -> None:
+    """Run a command; name the extra where a package of the runner lacks.
+
+    Raises:
+        UserError: the command needs more than the package brings by itself.
+    """
+    try:
+        commands()
+    except ModuleNotFoundError as error:
+        package, _, _ = (error.name or "").partition(".")
+        if package not in RUNNER_MODULES:
+            raise
+        raise UserError(
+            f"this command needs {package}, which is not installed; run `make"
+            " setup`, or `pip install '.[runner]'`, in the project's folder"
+        ) from error
 
 
 PROFILE = click.option(

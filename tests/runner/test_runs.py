@@ -307,3 +307,21 @@ def test_the_kernel_is_this_python_whatever_is_in_the_home(
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     done = run(WRITE_METRICS)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_the_runners_packages_a_command_names_the_extra(
+    python, project, tmp_path
+):
+    (tmp_path / "papermill.py").write_text(
+        "raise ModuleNotFoundError('no papermill', name='papermill')"
+    )
+    done = subprocess.run(
+        [python, "-m", "nlp_helpers", "run", "01"],
+        capture_output=True,
+        text=True,
+        env=os.environ
+        | {"PYTHONPATH": str(tmp_path), "NLP_HELPERS_ROOT": str(project)},
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert "needs papermill" in line and ".[runner]" in line
