@@ -63,8 +63,12 @@ HERE = Path(__file__).parent
 RESTORE = "restore it, for example with git checkout"
 
 
-def fetch_model(name: str) -> Path:
+def fetch_model(name: str, weights: bool = True) -> Path:
     """Return a local folder with the config, tokenizer and weights of `name`.
+
+    Args:
+        name: a name of models.yaml, or a model folder.
+        weights: whether they will be used; if not, their hash is not checked.
 
     Raises:
         UserError: the name is unknown, its package is not installed, a file
@@ -94,7 +98,12 @@ def fetch_model(name: str) -> Path:
     folder = folder / entry.subfolder
     if entry.gguf_file:
         return _fetch_gguf(name, entry, folder)
-    _check_files(folder, entry.sha256, paths.reinstall(entry.distribution))
+    pins = {
+        file: digest
+        for file, digest in entry.sha256.items()
+        if weights or not file.endswith(".safetensors")
+    }
+    _check_files(folder, pins, paths.reinstall(entry.distribution))
     return folder
 
 
@@ -230,7 +239,7 @@ def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
         UserError: see `fetch_model`; or it is none of the tokenizers library,
             which the processes that tokenise reviews need.
     """
-    tokenizer = _open_tokenizer(fetch_model(name))
+    tokenizer = _open_tokenizer(fetch_model(name, weights=False))
     if not tokenizer.is_fast:
         raise UserError(
             f"the tokenizer of {name} is written in Python, and this project"

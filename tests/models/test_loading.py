@@ -411,3 +411,15 @@ def test_weights_that_are_not_safetensors_are_not_opened(root):
     torch.save(model.state_dict(), root / "mine" / "pytorch_model.bin")
     with pytest.raises(UserError, match="mine cannot be opened .*safetensors"):
         loading.load_model("mine", BertForMaskedLM)
+
+
+def test_a_tokenizer_alone_asks_for_no_weights(monkeypatch):
+    checked = []
+    monkeypatch.setattr(
+        loading.files, "check_sha256", lambda path, *_: checked.append(path)
+    )
+    loading.load_tokenizer("minilm-l6")
+    assert "tokenizer.json" in {path.name for path in checked}
+    assert not [path for path in checked if path.suffix == ".safetensors"]
+    loading.fetch_model("minilm-l6")
+    assert any(path.suffix == ".safetensors" for path in checked)
