@@ -174,10 +174,9 @@ def build_select(path: Path, file_format: str) -> str:
     fields = []
     for field_name, names in NAMES.items():
         types |= dict.fromkeys(names, "VARCHAR")
-        value = f"coalesce({', '.join(names)})"
-        if field_name in IDENTIFIERS:
-            value = f"nullif({value}, '')"
-        fields.append(f"{value} AS {field_name}_")
+        # What is empty says nothing: another name may say it.
+        values = ", ".join(f"nullif({name}, '')" for name in names)
+        fields.append(f"coalesce({values}) AS {field_name}_")
     options: dict[str, object] = {
         "format": "'array'"
         if file_format == "JSON array"

@@ -300,9 +300,14 @@ def _as_literal(content: bytes) -> dict[str, Any] | None:
 
 
 def _first(record: dict[str, Any], name: str) -> Any:
-    """Return the first of a field's names that is there and not null."""
+    """Return the first of a field's names that is there and not empty."""
     values = (record.get(key) for key in NAMES[name])
-    return next((value for value in values if value is not None), None)
+    return next((value for value in values if not _is_empty(value)), None)
+
+
+def _is_empty(value: Any) -> bool:
+    """Tell what says nothing: null, and a text of spaces."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _as_rating(value: Any) -> float | None:

@@ -118,6 +118,20 @@ def test_a_blank_name_is_none(tmp_path, blank, file_format):
     assert (row["reviewer"], row["review"]) == (None, "7")
 
 
+@pytest.mark.parametrize("blank", ["", " \t", None])
+@pytest.mark.parametrize("write", [json.dumps, repr])
+def test_what_an_empty_field_lacks_another_name_may_say(
+    tmp_path, blank, write
+):
+    record = {"reviewText": blank, "text": "a real text", "overall": blank}
+    record |= {"rating": 5.0, "parent_asin": blank, "asin": "B7"}
+    record |= {"reviewerID": blank, "user_id": "ann"}
+    report, [row] = read(tmp_path, write(record).encode())
+    assert report.kept == 1 and row["text"] == "a real text"
+    assert row["overall"] == 5.0
+    assert (row["product"], row["reviewer"]) == ("B7", "ann")
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("mark", ["\ufeff", ""])
 def test_utf_16_is_refused(tmp_path, encoding, mark):
