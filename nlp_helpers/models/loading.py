@@ -423,13 +423,15 @@ def _merge_adapters(source: Path, name: str) -> Path:
 
 
 def _pins(name: str) -> list[str]:
-    """Return what the registry pins a model to; nothing for a folder."""
+    """Return what decides the weights of a model: a revision, or hashes."""
     entry = registry().get(name)
     if entry is None:
-        return []
+        folder = paths.resolve(name)
+        return [files.hash_tree(folder, folder.glob("*.*"))]
     if isinstance(entry, HubModel):
         return [entry.revision]
-    return list(entry.sha256.values())
+    base = _pins(entry.base) if isinstance(entry, AdaptedModel) else []
+    return [*entry.sha256.values(), *base]
 
 
 def _merge(source: Path, base: Path, target: Path) -> None:
