@@ -46,10 +46,14 @@ class HalfMade:
         name, _, _ = hidden.name.removeprefix(".").rpartition("-")
         return cls(hidden.with_name(name)) if name else None
 
+    def leftovers(self) -> list[Path]:
+        """Return what there is of the target under hidden names."""
+        pattern = f".{glob.escape(self.target.name)}-*"
+        return sorted(self.target.parent.glob(pattern))
+
     def remove(self, keep: Path | None = None) -> None:
         """Remove what killed processes left; nobody may be making it."""
-        pattern = f".{glob.escape(self.target.name)}-*"
-        for path in self.target.parent.glob(pattern):
+        for path in self.leftovers():
             if path == keep:
                 continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()

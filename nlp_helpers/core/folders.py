@@ -34,7 +34,7 @@ def atomic_folder(target: Path, locked: bool = True) -> Iterator[Path]:
             yield staging
         return
     with writing(target), lock(target):
-        HalfMade(target).remove()
+        _recover(target)
         with _staged(target) as staging:
             yield staging
 
@@ -71,11 +71,24 @@ def cached_folder(target: Path, make: Callable[[Path], None]) -> Path:
         if target.is_dir():
             return target
         with lock(target):
+            _recover(target)
             if not target.is_dir():
-                HalfMade(target).remove()
                 with atomic_folder(target, locked=False) as staging:
                     make(staging)
     return target
+
+
+def _recover(target: Path) -> None:
+    """Bring back what a killed process had moved away; remove its rest.
+
+    Between the two renames of `replace_folder` the old folder is the only one.
+    """
+    if not target.exists():
+        for old in HalfMade(target).leftovers():
+            if old.name.endswith("-old"):
+                old.rename(target)
+                break
+    HalfMade(target).remove()
 
 
 def replace_folder(staging: Path, target: Path) -> None:

@@ -236,3 +236,18 @@ def test_a_wrong_hash_names_the_file_and_the_remedy(tmp_path):
     path.unlink()
     with pytest.raises(UserError, match="weights is missing; get it again"):
         files.check_sha256(path, right, "get it again")
+
+
+def test_a_kill_between_two_renames_costs_no_good_folder(tmp_path):
+    """Even if the next attempt fails too."""
+    target = tmp_path / "parts"
+    with folders.atomic_folder(target) as folder:
+        (folder / "good").touch()
+    staging = files.HalfMade(target).path()
+    target.rename(staging.with_name(f"{staging.name}-old"))
+    staging.mkdir()  # the kill comes here
+    with pytest.raises(ZeroDivisionError):
+        with folders.atomic_folder(target):
+            _ = 1 / 0
+    assert [path.name for path in target.iterdir()] == ["good"]
+    assert not files.HalfMade(target).leftovers()
