@@ -3,9 +3,11 @@
 import gzip
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import requests
+import urllib3
 from tqdm.auto import tqdm
 
 from nlp_helpers.core import files, folders
@@ -13,7 +15,7 @@ from nlp_helpers.core.errors import UserError
 from nlp_helpers.core.paths import HEADLESS_VARIABLE
 
 TIMEOUT = 20  # seconds without an answer
-CHUNK = 1 << 16  # bytes; what a broken connection can lose
+CHUNK = 1 << 16  # bytes; read at once
 
 
 def download(url: str, target: Path, rows: int = 0) -> Path:
@@ -118,12 +120,23 @@ def _fetch(url: str, partial: Path) -> Path:
                 disable=bool(os.environ.get(HEADLESS_VARIABLE)),
             ) as bar,
         ):
-            for chunk in answer.iter_content(CHUNK):
+            for chunk in _raw_chunks(answer):
                 file.write(chunk)
                 bar.update(len(chunk))
     if expected is not None and partial.stat().st_size != expected:
         raise requests.ConnectionError(f"{url} broke off")
     return partial
+
+
+def _raw_chunks(answer: requests.Response) -> Iterator[bytes]:
+    """Yield the bytes as they are on the server.
+
+    Some servers call a .gz file an encoding, and requests would unpack it.
+    """
+    try:
+        yield from answer.raw.stream(CHUNK, decode_content=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from error
 
 
 def _recorded(record: Path) -> str:

@@ -40,6 +40,8 @@ class Mirror(BaseHTTPRequestHandler):
         body = server.content[start:]
         self.send_response(206 if server.ranges else 200)
         body = body if server.ranges else server.content
+        if server.encoding:
+            self.send_header("Content-Encoding", server.encoding)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: server.break_after])
@@ -53,7 +55,7 @@ class Mirror(BaseHTTPRequestHandler):
 def mirror():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     server.content, server.asked = CONTENT, []
-    server.break_after, server.ranges = None, True
+    server.break_after, server.ranges, server.encoding = None, True, None
     server.url = f"http://127.0.0.1:{server.server_port}/reviews.json.gz"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -104,6 +106,19 @@ def test_no_answer_is_one_line_with_the_cause(mirror, tmp_path, path, cause):
     assert "offline profile" in message and "\n" not in message
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
+def test_a_server_that_calls_gz_an_encoding_is_taken_as_it_is(
+    mirror, tmp_path, encoding
+):
+    mirror.encoding = encoding
+    mirror.break_after = 2 * downloads.CHUNK + 5
+    target = tmp_path / "reviews.json.gz"
+    with pytest.raises(UserError, match="the part that arrived is kept"):
+        downloads.download(mirror.url, target)
+    downloads.download(mirror.url, target, rows=5000)
+    assert target.read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_download_goes_on_where_it_broke_off(
     mirror, tmp_path, ranges
@@ -113,7 +128,7 @@ def test_a_broken_download_goes_on_where_it_broke_off(
     with pytest.raises(UserError, match="the part that arrived is kept"):
         downloads.download(mirror.url, target)
     partial = target.with_name("reviews.json.gz.part")
-    size = 2 * downloads.CHUNK
+    size = 2 * downloads.CHUNK + 5
     assert partial.read_bytes() == CONTENT[:size] and not target.exists()
     mirror.ranges = ranges  # a server without ranges sends all of it again
     downloads.download(mirror.url, target, rows=5000)
