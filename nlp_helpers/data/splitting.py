@@ -9,14 +9,16 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nlp_helpers.core import folders
+from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import reading
 
 SPLITS = ("train", "validation")
+SPLIT_FILE = "split.json"  # how it was made
 ROWS_PER_GROUP = 4096  # of a Parquet file; one group becomes one token shard
 MEMORY_LIMIT = "250MB"  # of DuckDB; what needs more goes to disk
 FEW_GROUPS = 20_000
@@ -100,21 +102,34 @@ def split(
                 )
         _write(connection, paths, staging)
         connection.close()
+        files.write_json(staging / SPLIT_FILE, {"group_by": group_by})
     return counts
 
 
-def group_names(path: Path, group_by: str) -> set[str]:
-    """Return the names of what the rows of a file belong to.
+def read_groups(splits: Path, side: str) -> pd.Series:
+    """Return the group of each row, in order: what the split kept together.
+
+    Where it kept nothing together, it is the review.
 
     Args:
-        path: train.parquet or validation.parquet.
-        group_by: as `split` took it; with `none`, the reviews are named.
+        splits: the folder that `split` wrote.
+        side: train or validation.
+
+    Returns:
+        Names; None for a row that belongs to no group.
+
+    Raises:
+        UserError: an older version made the splits, and did not say how.
     """
+    if not (splits / SPLIT_FILE).is_file():
+        raise UserError(
+            f"{splits} does not say how it was made; run notebook 04 again"
+        )
+    group_by = files.read_json(splits / SPLIT_FILE)["group_by"]
     group = GROUPS["review" if group_by == "none" else group_by]
-    names = reading.query_parquet(
-        f"SELECT DISTINCT {group} AS name FROM rows", rows=path
+    return reading.query_parquet(
+        f"SELECT {group} AS name FROM rows", rows=splits / f"{side}.parquet"
     )["name"]
-    return set(names.dropna())
 
 
 def _check_named(

@@ -58,9 +58,12 @@ def place(tmp_path_factory):
                 "text": texts[rows],
                 "label": labels[rows],
                 "review": names[rows],
+                "product": names[rows],
+                "reviewer": names[rows],
             }
         )
         pq.write_table(table, folder / "splits" / f"{name}.parquet")
+    (folder / "splits" / "split.json").write_text('{"group_by": "review"}')
     name = str(folder / "model")
     shards.write_shards(folder / "splits", folder / "shards", name, 32)
     return folder

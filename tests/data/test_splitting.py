@@ -91,10 +91,13 @@ def test_no_group_stands_on_both_sides_and_the_classes_keep_their_share(
         ]
         assert not pairs[0] & pairs[1]
     names = [
-        splitting.group_names(tmp_path / "out" / f"{side}.parquet", group_by)
+        splitting.read_groups(tmp_path / "out", side)
         for side in splitting.SPLITS
     ]
-    assert all(names) and bool(names[0] & names[1]) == (group_by == "none")
+    assert list(map(len, names)) == [len(train), len(validation)]
+    assert bool(set(names[0]) & set(names[1])) == (group_by == "none")
+    if group_by in ("product", "reviewer"):
+        assert list(names[1]) == list(validation[group_by])
     assert not set(train["text"]) & set(validation["text"])
 
 

@@ -231,6 +231,23 @@ def test_other_adapter_settings_are_merged_anew(
     assert weights[0].read_bytes() != weights[1].read_bytes()
 
 
+def test_adapters_on_another_base_are_merged_anew(
+    adapters, root, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(loading.fetch_model("minilm-l6"), root / "base")
+    config = adapters / "adapter_config.json"
+    content = json.loads(config.read_text())
+    config.write_text(
+        json.dumps(content | {"base_model_name_or_path": "base"})
+    )
+    before = loading.fetch_model("adapters")
+    assert loading.fetch_model("adapters") == before
+    path = root / "base" / "config.json"
+    path.write_text(path.read_text() + "\n")
+    assert loading.fetch_model("adapters") != before
+
+
 def test_adapters_of_a_model_of_the_hub_are_merged(
     adapters, tmp_path, monkeypatch
 ):
