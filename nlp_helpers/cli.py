@@ -116,19 +116,19 @@ def _run_and_report(
     run: "Callable[[Runner], Iterable[Result]]",
     force: bool,
     jobs: int,
-    preloaded: bool,
+    use_forkserver: bool,
 ) -> None:
     """Show what happens, then a table; end with status 1 if a run failed."""
     from nlp_helpers.runner import forkserver
 
-    if preloaded:
+    if use_forkserver:
         forkserver.start()  # it imports while this process does the same
     from nlp_helpers.runner import console, pipeline
 
     with console.Screen() as show:
         results = []
         for result in run(
-            pipeline.Runner(force, jobs, preloaded, on_event=show.event)
+            pipeline.Runner(force, jobs, use_forkserver, on_event=show.event)
         ):
             results.append(result)
             show.result(result)

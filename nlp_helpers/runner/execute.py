@@ -217,7 +217,7 @@ def _kernel_settings(folder: Path) -> Config:
 
 
 @contextmanager
-def settings_for_kernels(preloaded: bool) -> Iterator[None]:
+def settings_for_kernels(use_forkserver: bool) -> Iterator[None]:
     """Set what kernels inherit: no bars, the root, how they are started."""
     factory = KernelProvisionerFactory.instance()
     provisioner = factory.default_provisioner_name
@@ -230,7 +230,7 @@ def settings_for_kernels(preloaded: bool) -> Iterator[None]:
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
-    if preloaded:
+    if use_forkserver:
         factory.default_provisioner_name = forkserver.NAME
         forkserver.start()
     try:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # Windows has none
     from multiprocessing.context import ForkServerContext
 
-NAME = "preloaded-provisioner"
+NAME = "forkserver-provisioner"
 MAIN_MODULE = threading.Lock()
 MAX_TMPDIR_BYTES = 70  # bytes; the path of a socket has 107 at most
 # What the notebooks import. A module that starts threads when it is imported

@@ -32,7 +32,7 @@ class Runner:
         self,
         force: bool = False,
         jobs: int = 0,
-        preloaded: bool = True,
+        use_forkserver: bool = True,
         cores: int = 0,
         on_event: Callable[[str, str], None] = lambda name, event: None,
     ) -> None:
@@ -41,11 +41,12 @@ class Runner:
         Args:
             force: run also what would write what is there already.
             jobs: notebooks side by side at most; 0 is one for each core.
-            preloaded: fork kernels from a process with all imports done.
+            use_forkserver: fork kernels from a process with all imports
+                done.
             cores: processors to work with; 0 is all this process may use.
             on_event: called with a notebook and what happens to it.
         """
-        self.force, self.preloaded = force, preloaded
+        self.force, self.use_forkserver = force, use_forkserver
         self.on_event = on_event
         self.cores = cores or engine.processors()
         self.jobs = jobs or self.cores
@@ -66,7 +67,7 @@ class Runner:
         done: dict[str, Result] = {}
         futures: dict[Future[Result], Task] = {}
         with (
-            execute.settings_for_kernels(self.preloaded),
+            execute.settings_for_kernels(self.use_forkserver),
             self._interruptible(),
             ThreadPoolExecutor(self.jobs) as pool,
         ):

@@ -1,9 +1,9 @@
-"""Kernels forked from the process of `preload`, for whoever asks Jupyter.
+"""Kernels forked from the process of `forkserver`, for whoever asks Jupyter.
 
 jupyter_client finds the provisioner by its name (an entry point in
 pyproject.toml), so that papermill, nbclient and nbval all can use it:
 
-    JUPYTER_DEFAULT_PROVISIONER_NAME=preloaded-provisioner pytest
+    JUPYTER_DEFAULT_PROVISIONER_NAME=forkserver-provisioner pytest
 """
 
 import asyncio
@@ -25,7 +25,7 @@ LAUNCHER = ["-m", "ipykernel_launcher"]
 SHUTDOWN_POLLS, SECONDS_BETWEEN = 40, 0.005
 
 
-class PreloadedProvisioner(LocalProvisioner):
+class ForkServerProvisioner(LocalProvisioner):
     """Starts Python kernels by forking; any other in the ordinary way."""
 
     process: Any  # a Popen, or a ForkedKernel

@@ -139,7 +139,7 @@ def _run_combination(
     from nlp_helpers.runner import pipeline
 
     os.environ[paths.ROOT_VARIABLE] = root
-    runner = pipeline.Runner(force, jobs=1, preloaded=False, cores=cores)
+    runner = pipeline.Runner(force, jobs=1, use_forkserver=False, cores=cores)
     return list(runner.run(tasks))
 
 

@@ -52,7 +52,7 @@ def run_once(root, force=False):
     """Run the notebook; the root is given, since processes are forked."""
     os.environ["NLP_HELPERS_ROOT"] = str(root)
     planned = tasks.plan("offline", ("01",))
-    runner = pipeline.Runner(force=force, preloaded=False)
+    runner = pipeline.Runner(force=force, use_forkserver=False)
     [result] = runner.run(planned)
     return result
 
@@ -159,7 +159,7 @@ def test_sigterm_ends_a_run_with_a_record(place, python):
 
 
 def test_a_run_that_is_stopped_before_its_kernel_is_up_ends(place):
-    runner = pipeline.Runner(preloaded=False)
+    runner = pipeline.Runner(use_forkserver=False)
     runner.stopping = True  # as the handler of SIGTERM leaves it
     [result] = runner.run(tasks.plan("offline", ("01",)))
     assert result.status == "failed"
@@ -648,7 +648,7 @@ def test_a_package_without_a_name_keeps_nobody_from_running(
 
 def test_a_second_signal_does_not_block_the_first(place):
     """Stopping an execution takes a while; here it takes a signal."""
-    runner = pipeline.Runner(preloaded=False)
+    runner = pipeline.Runner(use_forkserver=False)
     stopped = []
 
     def stop():

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import entry_points
 
 import pytest
 from jupyter_client.manager import KernelManager
@@ -44,7 +45,7 @@ def ask(manager, code):
 
 
 def test_a_forked_kernel_has_the_imports_and_is_its_own(manager):
-    assert isinstance(manager.provisioner, provisioner.PreloadedProvisioner)
+    assert isinstance(manager.provisioner, provisioner.ForkServerProvisioner)
     code = """
 import sys, os
 print("torch" in sys.modules, sys.modules["torch"].get_num_threads())
@@ -54,6 +55,14 @@ print(os.getpid(), os.getpgid(0), __name__)
     lines = ask(manager, code).splitlines()
     pid = manager.provisioner.pid
     assert lines == ["True 1", "False", f"{pid} {pid} __main__"]
+
+
+@pytest.mark.parametrize("name", [forkserver.NAME, "preloaded-provisioner"])
+def test_jupyter_knows_the_provisioner_by_both_names(name):
+    [entry] = entry_points(
+        group="jupyter_client.kernel_provisioners", name=name
+    )
+    assert entry.load() is provisioner.ForkServerProvisioner
 
 
 def test_a_forked_kernel_can_be_interrupted_and_restarted(manager):
@@ -91,7 +100,7 @@ def test_only_kernels_of_this_python_are_forked(manager):
     kernel.process.wait()
 
 
-def test_all_that_is_preloaded_can_be_imported():
+def test_all_that_the_fork_server_imports_exists():
     """The fork server passes over a name that does not exist."""
     import importlib
 
