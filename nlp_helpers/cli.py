@@ -125,13 +125,14 @@ def _run_and_report(
         forkserver.start()  # it imports while this process does the same
     from nlp_helpers.runner import console, pipeline
 
-    with console.Screen() as show:
+    with console.Display() as display:
         results = []
-        for result in run(
-            pipeline.Runner(force, jobs, use_forkserver, on_event=show.event)
-        ):
+        runner = pipeline.Runner(
+            force, jobs, use_forkserver, on_event=display.event
+        )
+        for result in run(runner):
             results.append(result)
-            show.result(result)
+            display.result(result)
     console.show(console.summary(results))
     problems = [result.problem for result in results if result.problem]
     for problem in problems:

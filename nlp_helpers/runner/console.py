@@ -28,7 +28,7 @@ def show(table: Table) -> None:
     Console(markup=False, emoji=False).print(table)
 
 
-class Screen:
+class Display:
     """Bars where a person watches, lines where nobody does."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Screen:
         )
         self.tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> "Display":
         """Begin."""
         self.bars.start()
         return self

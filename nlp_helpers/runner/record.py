@@ -241,7 +241,7 @@ def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 def artifacts(output: Path) -> dict[str, str]:
     """Hash an executed notebook and the results in its folder.
 
-    Results are all but run.json and what `housekeeping.clean` may remove:
+    Results are all but run.json and what `cleanup.clean` may remove:
     hidden files and folders, and checkpoints.
     """
     folder = output.with_suffix("")
