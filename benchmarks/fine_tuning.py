@@ -307,11 +307,12 @@ def compare_speed(
     with context.Pool(1) as pool:  # accelerate keeps to its first device
         flops = pool.apply(count_flops, (name, lengths))
     rate = flops / best["project"]["seconds"]
-    share = rate / max(peaks.values())
+    peak_fraction = rate / max(peaks.values())
     shown = {dtype: f"{peak / 1e9:,.0f}" for dtype, peak in peaks.items()}
     click.echo(
         f"GEMM peaks {shown} GFLOP/s; this project {rate / 1e9:,.0f}"
-        f" in {session.precision(torch_device)}: {share:.0%} of the higher"
+        f" in {session.precision(torch_device)}:"
+        f" {peak_fraction:.0%} of the higher"
     )
     speed = table["examples/s"]
     return {
@@ -319,7 +320,7 @@ def compare_speed(
         "train_vs_trainer_default": speed["project"]
         / speed["trainer_default"],
         "train_vs_trainer_best": speed["project"] / speed["trainer_best"],
-        "gemm_peak_fraction": share,
+        "gemm_peak_fraction": peak_fraction,
     }
 
 
@@ -349,7 +350,7 @@ def train_article(
 ) -> np.ndarray:
     """Train as the article does, but padded to the longest of a batch.
 
-    The mask makes padding count for nothing, so the answers are those of
+    The mask makes padding count for nothing, so the predictions are those of
     padding to 512, hours earlier. Batches of 8, attention dropout 0.1; the
     learning rate is half the notebook's, as goes with a quarter of the batch.
     """

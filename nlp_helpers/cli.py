@@ -381,14 +381,14 @@ def train(file: Path, output_dir: str | None) -> None:
 def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
     """Label the lines of FILE (default: standard input).
 
-    Each line is a text; empty lines are skipped. Answers appear in the order
-    of the lines, before all lines are read: text, label, and the probability
-    of each label.
+    Each line is a text; empty lines are skipped. Predictions appear in the
+    order of the lines, before all lines are read: text, label, and the
+    probability of each label.
     """
     from nlp_helpers import session
     from nlp_helpers.classification import predicting
 
-    # Standard output is for the answers alone.
+    # Standard output is for the predictions alone.
     with redirect_stdout(sys.stderr):
         session.silence_libraries()
         session.limit_threads()
@@ -396,35 +396,39 @@ def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
         torch_device = session.choose_device(device)
         loaded = predicting.load_classifier(folder, torch_device)
     lines = predicting.read_lines(file)
-    answers = _with_bar(predicting.classify(lines, *loaded))
+    predictions = _with_bar(predicting.classify(lines, *loaded))
     if kind == "table":
-        return Console(markup=False, emoji=False).print(_answer_table(answers))
+        return Console(markup=False, emoji=False).print(
+            _prediction_table(predictions)
+        )
     if isinstance(sys.stdout, TextIOWrapper):  # unless a caller replaced it
         sys.stdout.reconfigure(encoding="utf-8")  # JSON is, in any locale
-    for answer in answers:
-        click.echo(json.dumps(answer, ensure_ascii=False))
+    for prediction in predictions:
+        click.echo(json.dumps(prediction, ensure_ascii=False))
 
 
-def _with_bar(answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Count answers on standard error; say at the end how many, how fast.
+def _with_bar(
+    predictions: Iterable[dict[str, Any]],
+) -> Iterator[dict[str, Any]]:
+    """Count predictions on standard error; say at the end how many, how fast.
 
     Raises:
         UserError: there are none.
     """
-    bar = tqdm(answers, unit=" texts", disable=not sys.stderr.isatty())
+    bar = tqdm(predictions, unit=" texts", disable=not sys.stderr.isatty())
     count, started = 0, time.perf_counter()
-    for answer in bar:
+    for prediction in bar:
         count += 1
-        yield answer
+        yield prediction
     if not count:
         raise UserError("the input has no text; give one text per line")
     rate = count / (time.perf_counter() - started)
     click.echo(f"{count:,} texts, {rate:,.0f} a second", err=True)
 
 
-def _answer_table(answers: Iterable[dict[str, Any]]) -> Table:
+def _prediction_table(predictions: Iterable[dict[str, Any]]) -> Table:
     """Tabulate text, label and probabilities."""
-    rows = list(answers)
+    rows = list(predictions)
     names = [name for name in rows[0] if name not in ("text", "label")]
     columns = (Column(name, justify="right") for name in names)
     table = Table(Column("text", overflow="fold"), "label", *columns)

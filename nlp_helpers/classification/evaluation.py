@@ -211,7 +211,7 @@ def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 def worst_mistakes(
     texts: Sequence[str], labels: np.ndarray, logits: np.ndarray, number: int
 ) -> pd.DataFrame:
-    """Tabulate the wrong answers with the highest loss, worst first.
+    """Tabulate the wrong predictions with the highest loss, worst first.
 
     Returns:
         Columns `loss`, `label`, `predicted`, `text`.

@@ -64,7 +64,8 @@ def classify(
     """Label texts as they come.
 
     Args:
-        texts: read only as far as answers are asked for, and a little more.
+        texts: read only as far as predictions are asked for, and a little
+            more.
         tokenizer: the classifier's own.
         model: see `load_classifier`; of a text it reads no more than it has
             positions.
@@ -78,10 +79,10 @@ def classify(
     # which transformers turns into numbers.
     id2label = cast(dict[int, str], config.id2label)
     names = [id2label[number] for number in range(len(id2label))]
-    longest = min(MAX_LENGTH, config.max_position_embeddings)
+    max_length = min(MAX_LENGTH, config.max_position_embeddings)
     remaining = iter(texts)
     while batch := list(islice(remaining, TEXTS_AT_ONCE)):
-        input_ids = encode(batch, tokenizer, longest)
+        input_ids = encode(batch, tokenizer, max_length)
         logits = torch.from_numpy(packing.predict_logits(model, input_ids))
         rows = logits.softmax(dim=-1).tolist()
         for text, row in zip(batch, rows, strict=True):

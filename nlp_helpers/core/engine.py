@@ -62,8 +62,8 @@ def control_groups(
 def _quota(group: Path) -> int | None:
     """Return how many processors' time a control group has; None: any."""
     try:
-        most, period = (group / "cpu.max").read_text().split()
-        return math.ceil(int(most) / int(period))
+        limit, period = (group / "cpu.max").read_text().split()
+        return math.ceil(int(limit) / int(period))
     except (OSError, ValueError):  # no such file, or "max"
         return None
 

@@ -224,8 +224,8 @@ def read_shards(folder: Path, split: str, tokenizer_name: str) -> TokenSet:
             " made; run notebook 04 again"
         )
     texts = folder.parent / "splits" / f"{split}.parquet"
-    made_of = description["sha256"].get(texts.name)
-    if texts.is_file() and files.sha256(texts) != made_of:
+    recorded = description["sha256"].get(texts.name)
+    if texts.is_file() and files.sha256(texts) != recorded:
         raise UserError(
             f"{folder} was made of another {texts.name} than there is now; run"
             " notebook 04 again"

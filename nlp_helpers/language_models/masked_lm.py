@@ -93,7 +93,7 @@ def _fill_sentence(
     check_length(sentence, len(input_ids), tokenizer)
     logits = model(**encoded).logits[0]  # (T, V)
     positions = (input_ids == tokenizer.mask_token_id).nonzero().flatten()
-    answers = []
+    by_mask = []
     for position in positions.tolist():
         scores, ids = logits[position].softmax(dim=-1).topk(top_k)
         candidates = []
@@ -115,5 +115,5 @@ def _fill_sentence(
                     ),
                 )
             )
-        answers.append(candidates)
-    return answers
+        by_mask.append(candidates)
+    return by_mask

@@ -211,16 +211,16 @@ def free_memory() -> int:
 def _room(group: Path) -> int | None:
     """Return how many bytes a control group has left; None: no limit."""
     try:
-        most, used, details = (
+        limit, used, details = (
             (group / f"memory.{name}").read_text()
             for name in ("max", "current", "stat")
         )
     except OSError:
         return None
-    if most.strip() == "max":
+    if limit.strip() == "max":
         return None
     cached = re.search(r"^inactive_file (\d+)$", details, re.MULTILINE)
-    return max(1, int(most) - int(used) + (int(cached[1]) if cached else 0))
+    return max(1, int(limit) - int(used) + (int(cached[1]) if cached else 0))
 
 
 def is_current(output: Path, description: dict[str, Any]) -> bool:

@@ -173,7 +173,7 @@ def _packages() -> dict[str, str]:
 @cache
 def _git() -> dict[str, Any] | None:
     """Return commit and whether files differ from it; None without git."""
-    answers = []
+    printed = []
     for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"]):
         command = ["git", "-C", str(paths.project_root()), *arguments]
         try:
@@ -182,8 +182,8 @@ def _git() -> dict[str, Any] | None:
             return None
         if done.returncode:
             return None
-        answers.append(done.stdout.strip())
-    return {"commit": answers[0], "dirty": bool(answers[1])}
+        printed.append(done.stdout.strip())
+    return {"commit": printed[0], "dirty": bool(printed[1])}
 
 
 @cache

@@ -131,8 +131,8 @@ def _generate_batch(
         max_new_tokens=MAX_NEW_TOKENS,
         pad_token_id=tokenizer.pad_token_id,
     )
-    answers = output[:, inputs["input_ids"].shape[1] :]
-    return tokenizer.batch_decode(answers, skip_special_tokens=True)
+    continuations = output[:, inputs["input_ids"].shape[1] :]
+    return tokenizer.batch_decode(continuations, skip_special_tokens=True)
 
 
 def read_generated(folder: Path) -> list[str]:

@@ -243,13 +243,13 @@ def is_held_out(document: str) -> bool:
     return int.from_bytes(digest[:4], "big") < HELD_OUT_FRACTION * 2**32
 
 
-def take_words(documents: list[str], most_words: int) -> list[str]:
+def take_words(documents: list[str], max_words: int) -> list[str]:
     """Take every n-th document: at most half as many words more.
 
-    All of them, if there are less than one and a half times `most_words`.
+    All of them, if there are less than one and a half times `max_words`.
     """
     words = sum(len(document.split()) for document in documents)
-    return documents[:: max(1, round(words / most_words))]
+    return documents[:: max(1, round(words / max_words))]
 
 
 def drop_repeated(documents: list[str], trained_on: list[str]) -> list[str]:
@@ -297,8 +297,8 @@ def collect(folder: Path, held_out_path: Path) -> None:
     for name, source in read_sources().items():
         documents = _read(name, source["package"], folder)
         train[name], held_out = split(documents, facts=name == "capitals")
-        most_words = source.get("most_words", MAX_WORDS)
-        train[name] = take_words(train[name], most_words)
+        max_words = source.get("max_words", MAX_WORDS)
+        train[name] = take_words(train[name], max_words)
         counts[name] = sum(len(d.split()) for d in train[name])
         apart[name] = take_words(held_out, HELD_OUT_WORDS)
     told = set(clean(map(write_synset, told_synsets(folder))))
