@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, cast
 import torch
 from transformers import (
     BertForSequenceClassification,
+    PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
 
@@ -25,7 +26,8 @@ def load_classifier(
     """Load a model folder that notebook 05 wrote.
 
     Raises:
-        UserError: see `loading.load`.
+        UserError: see `loading.load_model`; or its labels have names that
+            `classify` could not tell apart.
     """
     tokenizer, model = loading.load_model(
         checkpoint,
@@ -33,7 +35,25 @@ def load_classifier(
         device,
         attention_probs_dropout_prob=0.0,
     )
+    names = label_names(model.config)
+    taken = {"text", "label"}.intersection(names)
+    if taken or len(set(names)) < len(names):
+        raise UserError(
+            f"{checkpoint}: its labels are called {', '.join(names)}; give"
+            " each a name of its own other than text and label, in id2label"
+            " of config.json"
+        )
     return tokenizer, packing.PackedClassifier(model).eval()
+
+
+def label_names(config: PreTrainedConfig) -> list[str]:
+    """Return the names of the labels, in the order of the logits.
+
+    By their numbers: a config.json may list them in any order, and as text,
+    which transformers turns into numbers.
+    """
+    id2label = cast(dict[int, str], config.id2label)
+    return [id2label[number] for number in range(len(id2label))]
 
 
 def read_lines(file: BinaryIO) -> Iterator[str]:
@@ -74,12 +94,8 @@ def classify(
         For each text, in order: `text`, `label`, and the probability of
         every label under its name.
     """
-    config = model.model.config
-    # By their numbers: a config.json may list them in any order, and as text,
-    # which transformers turns into numbers.
-    id2label = cast(dict[int, str], config.id2label)
-    names = [id2label[number] for number in range(len(id2label))]
-    max_length = min(MAX_LENGTH, config.max_position_embeddings)
+    names = label_names(model.config)
+    max_length = min(MAX_LENGTH, model.config.max_position_embeddings)
     remaining = iter(texts)
     while batch := list(islice(remaining, TEXTS_AT_ONCE)):
         input_ids = encode(batch, tokenizer, max_length)

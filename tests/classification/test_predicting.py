@@ -119,6 +119,19 @@ def test_a_text_is_cut_to_the_positions_of_the_model(tmp_path):
     assert cut["positive"] == pytest.approx(same["positive"], abs=1e-5)
 
 
+@pytest.mark.parametrize("names", [("text", "b", "c"), ("a", "b", "b")])
+def test_labels_that_cannot_be_told_apart_are_one_line(
+    folder, tmp_path, names
+):
+    other = shutil.copytree(folder, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["id2label"] = dict(enumerate(names))
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="id2label of config.json") as caught:
+        predicting.load_classifier(str(other))
+    assert str(other) in str(caught.value)
+
+
 def test_lines_without_text_are_passed_over():
     file = io.BytesIO(b"\xef\xbb\xbfone\n\n  \n two \r\nthree")
     assert list(predicting.read_lines(file)) == ["one", "two", "three"]
