@@ -97,7 +97,7 @@ class Execution:
             {**self.description, **record.environment()},
         )
         hidden = self.output.with_name(f".{self.output.name}")
-        problem: str | None = "it was interrupted"
+        problem: str | None = " was interrupted"
         results: dict[str, Any] = {}
         try:
             problem = self._execute(hidden)
@@ -114,7 +114,7 @@ class Execution:
             else:
                 results["artifacts"] = record.artifacts(self.output)
         except Exception as error:
-            problem, _ = secrets.remove(f"{type(error).__name__}: {error}")
+            problem, _ = secrets.remove(f": {type(error).__name__}: {error}")
             raise
         finally:
             hidden.unlink(missing_ok=True)
@@ -123,7 +123,7 @@ class Execution:
                 status = "interrupted"
             seconds = run_record.finish(
                 status,
-                error=problem,
+                error=problem and f"{self.source.name}{problem}",
                 peak_memory=self.watch.peak,
                 **self.session,
                 **results,

@@ -87,6 +87,8 @@ class Watch:
 
     def describe_exit(self) -> str:
         """Say how the kernel died, how large it was, and what to try."""
+        if self.stopped:
+            return "the run was interrupted; start it again"
         status = self.process.poll() if self.process is not None else None
         cause = f"with exit status {status}"
         if status is not None and status < 0:

@@ -155,7 +155,9 @@ def test_sigterm_ends_a_run_with_a_record(place, python):
         time.sleep(0.05)
     process.terminate()
     assert process.wait(60) == 128 + 15
-    assert record.read_record(path)["status"] == "interrupted"
+    content = record.read_record(path)
+    assert content["status"] == "interrupted"
+    assert f"{NAME}.ipynb: the run was interrupted" in content["error"]
 
 
 def test_a_run_that_is_stopped_before_its_kernel_is_up_ends(place):
