@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import subprocess
@@ -105,3 +106,19 @@ def test_an_address_where_nothing_listens_is_one_line():
     said = run_on_ray("127.0.0.1:9")
     assert "no Ray cluster answers at RAY_ADDRESS 127.0.0.1:9 (" in said
     assert said.count("\n") == 1
+
+
+def test_the_processors_of_a_container_count(tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    own.write_text("0::/job\n")
+    monkeypatch.setattr(
+        engine,
+        "control_groups",
+        functools.partial(engine.control_groups, tmp_path, own),
+    )
+    here = engine.processors()
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "cpu.max").write_text("max 100000\n")
+    assert engine.processors() == here
+    (tmp_path / "cpu.max").write_text("50000 100000\n")  # of the one above
+    assert engine.processors() == 1

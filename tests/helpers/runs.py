@@ -1,6 +1,8 @@
 """Notebooks of a few lines, and the command line that runs them."""
 
 import io
+import json
+import os
 from contextlib import redirect_stderr, redirect_stdout
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from nlp_helpers.cli import commands
 from nlp_helpers.core.errors import run_command
+from nlp_helpers.runner import pipeline, record, tasks
 
 NAME = "01_next_token"
 WRITE_METRICS = """\
@@ -47,3 +50,32 @@ def write_notebook(path, *cells):
         cell["id"] = f"cell-{number}"
     notebook.cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, path)
+
+
+SLOW = "import time\nfor _ in range(12): time.sleep(0.05)"
+
+
+def run_once(root, force=False):
+    """Run the notebook; the root is given, since processes are forked."""
+    os.environ["NLP_HELPERS_ROOT"] = str(root)
+    planned = tasks.plan("offline", ("01",))
+    runner = pipeline.Runner(force=force, use_forkserver=False)
+    [result] = runner.run(planned)
+    return result
+
+
+def check_nothing_is_half_written(root):
+    """A finished record goes with all it names; any other with no result."""
+    output = root / "outputs" / "offline" / f"{NAME}.ipynb"
+    folder = output.with_suffix("")
+    found = record.read_record(folder / "run.json")
+    for path in root.rglob("*.json"):
+        json.loads(path.read_text())
+    if output.exists():
+        json.loads(output.read_text())
+    if found and found["status"] == "finished":
+        assert record.artifacts(output) == found["artifacts"]
+    else:
+        description = {"profile": "offline", **(found or {"key": ""})}
+        assert not pipeline.is_current(output, description)
+    return found["status"] if found else None

@@ -325,3 +325,12 @@ def test_without_the_runners_packages_a_command_names_the_extra(
     assert done.returncode == 1
     [line] = done.stderr.strip().splitlines()
     assert "needs papermill" in line and ".[runner]" in line
+
+
+def test_parameters_that_are_not_yaml_are_one_line(place):
+    path = place / "params" / "offline" / f"{NAME}.yaml"
+    path.write_text("prompt: [unclosed\n")
+    done = command("run", "01")
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert f"{NAME}.yaml is not YAML" in line and "line 2" in line
