@@ -166,10 +166,15 @@ def test_what_a_pair_tells_is_not_held_out(unpacked, monkeypatch):
     assert "hand puppet : a puppet that fits over the hand." in held_out
 
 
-def test_a_drawn_noun_has_its_own_article():
-    words = np.array(["apple", "Ounce", "house"])
+def test_a_drawn_noun_has_its_own_article(unpacked):
+    nouns = "apple", "Ounce", "house", "red_kite"
+    lines = [f"0 03 n 01 {noun} 0 000 | told\n" for noun in nouns]
+    write(unpacked / "usr/share/wordnet/data.noun", "".join(lines))
     generator = np.random.default_rng(0)
-    drawn = {texts._draw_name(words, generator)[1] for _ in range(60)}
+    drawn = set()
+    for _ in range(60):
+        _, (_, answer) = texts.make_pairs(unpacked, generator)
+        drawn.add(" ".join(answer.split()[-2:]))
     assert drawn == {"an apple", "an Ounce", "a house"}
 
 

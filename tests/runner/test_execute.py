@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import suppress
 
+import papermill
 import psutil
 from runs import (
     NAME,
@@ -68,10 +69,13 @@ def test_what_a_kernel_started_ends_with_it(place):
 def test_a_run_that_has_no_kernel_leaves_no_older_copy(place, monkeypatch):
     output = run_once(place).output
     assert output.exists()
-    monkeypatch.setattr(
-        execute.Execution, "_execute", lambda self, hidden: ": no kernel"
-    )
-    assert run_once(place, force=True).status == "failed"
+
+    def fail(*arguments, **settings):
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    result = run_once(place, force=True)
+    assert result.status == "failed" and "no kernel" in result.problem
     assert not output.exists()
 
 

@@ -11,7 +11,6 @@ import subprocess
 import threading
 import time
 from datetime import datetime, timedelta, timezone
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -27,7 +26,7 @@ from runs import (
 from nlp_helpers import parameters
 from nlp_helpers.core import engine
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.runner import pipeline, record, stages, tasks
+from nlp_helpers.runner import execute, pipeline, record, stages, tasks
 
 
 def test_a_runner_killed_at_ten_moments_leaves_no_false_result(place):
@@ -95,20 +94,26 @@ def test_a_run_that_is_stopped_before_its_kernel_is_up_ends(place):
     assert check_nothing_is_half_written(place) == "interrupted"
 
 
-def test_a_second_signal_does_not_block_the_first(place):
+def test_a_second_signal_does_not_block_the_first(place, monkeypatch):
     """Stopping an execution takes a while; here it takes a signal."""
-    runner = pipeline.Runner(use_forkserver=False)
     stopped = []
+    stop = execute.Execution.stop
 
-    def stop():
+    def stop_late(self):
         stopped.append(len(stopped))
         if len(stopped) == 1:
             signal.raise_signal(signal.SIGTERM)
+        stop(self)
 
-    runner.active = {"01": SimpleNamespace(stop=stop)}
-    with pytest.raises(SystemExit) as ended, runner._interruptible():
-        faulthandler.dump_traceback_later(20, exit=True)
-        signal.raise_signal(signal.SIGTERM)
+    def interrupt(name, event):
+        if event == "running":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(execute.Execution, "stop", stop_late)
+    runner = pipeline.Runner(use_forkserver=False, on_event=interrupt)
+    faulthandler.dump_traceback_later(60, exit=True)
+    with pytest.raises(SystemExit) as ended:
+        list(runner.run(tasks.plan("offline", ("01",))))
     faulthandler.cancel_dump_traceback_later()
     assert ended.value.code == 128 + 15
     assert stopped == [0, 1]

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import subprocess
+from dataclasses import replace
 
-from runs import NAME, run_once
+from runs import NAME, run_once, write_notebook
 
 from nlp_helpers.runner import record, stages, tasks
 
@@ -35,30 +37,39 @@ def test_a_checkpoint_that_another_notebook_reads_is_an_input(tmp_path):
 
 
 def test_reviews_behind_a_link_are_inputs(place):
+    write_notebook(place / "notebooks" / "04_amazon_preprocessing.ipynb")
+    [task] = tasks.plan("offline", ("04",))
+    folder = {"review_source": str(place / "reviews")}
+    task = replace(task, values=task.values | folder)
+    stage = stages.read_stages()[task.notebook]
+
+    def describe():
+        return record.describe(task, stage)["reviews"]
+
     elsewhere = place / "disk" / "books"
     elsewhere.mkdir(parents=True)
     (place / "reviews").mkdir()
     (place / "reviews" / "Books").symlink_to(elsewhere)
-    before = record._describe_folder(str(place / "reviews"))
+    before = describe()
     (elsewhere / "part.jsonl").write_text("{}")
-    after = record._describe_folder(str(place / "reviews"))
+    after = describe()
     for name in ("round", "and round"):  # 2 ** 40 ways, if all were gone
         (elsewhere / name).symlink_to(place / "reviews")
-    assert record._describe_folder(str(place / "reviews")) == after
+    assert describe() == after
     other = place / "disk" / "films"
     shutil.copytree(elsewhere, other, symlinks=True)
     (place / "reviews" / "Books").unlink()
     (place / "reviews" / "Books").symlink_to(other)
     os.utime(other / "part.jsonl", (1, 1))
-    assert record._describe_folder(str(place / "reviews")) != after
+    assert describe() != after
     (place / "reviews" / "Films").symlink_to(other)
-    two = record._describe_folder(str(place / "reviews"))
+    two = describe()
     (place / "reviews" / "Films").unlink()
     (place / "reviews" / "Books").unlink()
     (place / "reviews" / "Books").symlink_to(elsewhere)
-    assert two != record._describe_folder(str(place / "reviews")) == after
+    assert two != describe() == after
     (elsewhere / "part.jsonl").write_text("{ }")
-    changed = record._describe_folder(str(place / "reviews"))
+    changed = describe()
     assert len({before, after, changed}) == 3
 
 
@@ -72,9 +83,19 @@ def test_hidden_gpus_are_not_used(monkeypatch):
         assert not record.uses_gpu({"device": "auto"})
 
 
+PRINT_PACKAGES = """
+from nlp_helpers.runner import record
+print("papermill" in record.environment()["packages"])
+"""
+
+
 def test_a_package_without_a_name_keeps_nobody_from_running(
-    tmp_path, monkeypatch
+    python, tmp_path, monkeypatch
 ):
+    """In a process of its own: the packages are read once in each."""
     (tmp_path / "broken-1.0.dist-info").mkdir()
-    monkeypatch.syspath_prepend(tmp_path)
-    assert "papermill" in record._packages.__wrapped__()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    done = subprocess.run(
+        [python, "-c", PRINT_PACKAGES], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -72,7 +72,7 @@ if not mark.exists():
 
 
 def test_ray_runs_every_combination_though_each_is_killed_once(
-    place, cluster, capsys
+    place, cluster, capsys, monkeypatch
 ):
     notebook = place / "notebooks" / f"{NAME}.ipynb"
     write_notebook(notebook, WRITE + KILL_THE_RUNNER_ONCE)
@@ -87,14 +87,21 @@ def test_ray_runs_every_combination_though_each_is_killed_once(
         assert json.loads(path.read_text())["status"] == "finished"
     assert "| 5 | 2 | 0.05 |" in (folder / "sweep.md").read_text()
     assert command(*arguments).stdout.count(": unchanged") == 4
+    missing = [(place / "nothing.yaml",)]
     with pytest.raises(UserError) as found:
-        list(engine.run(sweep.read, [(place / "nothing.yaml",)], "ray"))
+        list(engine.run(sweep.read_sweep, missing, "ray"))
     assert len(str(found.value).splitlines()) == 1
     import ray
 
+    def interrupt(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray, "wait", interrupt)
     capsys.readouterr()
     for cores in (1, 1000):
-        engine._warn_of_waiting(ray.nodes(), {"num_cpus": cores})
+        with pytest.raises(KeyboardInterrupt):
+            run = engine.run(sweep.read_sweep, missing, "ray", num_cpus=cores)
+            list(run)
     [line] = capsys.readouterr().err.splitlines()
     assert "no machine of the Ray cluster has 1000 CPU" in line
 
@@ -216,7 +223,14 @@ def test_a_missing_file_is_one_line(root):
         sweep.read_sweep(root / "nothing.yaml")
 
 
-def test_a_token_that_markdown_would_read_is_escaped():
+def test_a_token_that_markdown_would_read_is_escaped(tmp_path):
     table = pd.DataFrame({"best": ["|", "<b>", "\\"], "n": [1, 2, 3]})
-    lines = sweep._markdown(table).splitlines()
-    assert lines[2:] == ["| \\| | 1 |", "| \\<b> | 2 |", "| \\\\ | 3 |"]
+    table = table.assign(seconds=1.0, status="failed")
+    content = sweep.Sweep(notebooks=["01"], grid={"best": [1]}, metric="n")
+    sweep.write(content, table, tmp_path)
+    lines = (tmp_path / "sweep.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| \\|",
+        "| \\<b>",
+        "| \\\\",
+    ]
