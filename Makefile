@@ -18,7 +18,7 @@ PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lab reference lint lock train-mlm clean distclean
+.PHONY: help setup run test test-all lab reference lint lock train-mlm clean distclean
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,7 +30,10 @@ setup: $(VENV)/.ready ## install everything into VENV (once; again when the lock
 run: $(VENV)/.ready ## run NOTEBOOKS headless with the parameters of PROFILE
 	$(PY) -m nlp_helpers run --profile $(PROFILE) $(NOTEBOOKS)
 
-test: $(VENV)/.ready ## run the tests (PYTEST_ARGS="-k word" runs some of them)
+test: $(VENV)/.ready ## run the tests but the slow ones (PYTEST_ARGS="-k word": some of them)
+	$(PY) -m pytest -n 2 --dist loadscope -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(VENV)/.ready ## run every test (PYTEST_ARGS="-m slow": the slow ones alone)
 	$(PY) -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
 
 lab: $(VENV)/.ready ## open the notebooks in JupyterLab

@@ -213,6 +213,7 @@ def sources(calls):
     return [arguments[-1].rsplit("/", 1)[-1] for arguments, _ in calls]
 
 
+@pytest.mark.slow
 def test_uv_is_fetched_and_installs_everything_once(small):
     done = small.make()
     assert not done.returncode, done.stderr
@@ -266,6 +267,7 @@ def test_uv_is_fetched_and_installs_everything_once(small):
     assert list(small.wheels.iterdir())
 
 
+@pytest.mark.slow
 def test_pip_takes_over_where_uv_fails(small, monkeypatch):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     small.uv_at_hand(fails_on="lock.txt")
@@ -282,6 +284,7 @@ def test_pip_takes_over_where_uv_fails(small, monkeypatch):
         assert "--compile-bytecode" in arguments
 
 
+@pytest.mark.slow
 def test_pip_does_everything_where_uv_cannot_be_had(small):
     small.requirements.joinpath("uv.txt").write_text("nothing==1\n")
     cpu = make_wheel(small.wheels, "torch", "2+cpu")
@@ -327,6 +330,7 @@ def test_uv_passes_over_a_build_that_the_lock_does_not_accept(
     assert installed(small) == ALL
 
 
+@pytest.mark.slow
 def test_a_set_up_that_failed_is_begun_anew(small):
     offline = small.requirements / "offline.txt"
     right = offline.read_text()

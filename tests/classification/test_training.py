@@ -278,6 +278,7 @@ def newest_step(output):
     return max((int(name.removeprefix("step-")) for name in names), default=0)
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_it_ends_as_if_it_never_was(
     place, settings, whole
 ):
@@ -399,6 +400,7 @@ def write_parameters(place, settings, **others):
     return path
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(place, settings):
     """Through `accelerate launch`, over gloo, at the same global batch."""
     still = place / "still"  # a model without dropout
@@ -534,6 +536,7 @@ def test_seeds_count_upwards(settings):
     assert found[0] == settings
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="needs a core of its own"
 )

@@ -144,6 +144,7 @@ def test_killed_workers_shards_are_done_again(splits, written, tmp_path):
     assert contents(tmp_path / "shards") == contents(written)
 
 
+@pytest.mark.slow
 def test_ray_makes_the_same_shards_though_its_workers_are_killed(
     splits, written, tmp_path, cluster
 ):

@@ -467,6 +467,7 @@ def test_training_learns_and_changes_only_what_is_named(
     assert all(same) if kind == "head" else not any(same[1:])
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_the_same(corpus, tmp_path, python):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     training.train(*corpus, whole, 60, 4, SMALL, "cpu")

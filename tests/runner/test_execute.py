@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import papermill
 import psutil
+import pytest
 from runs import (
     NAME,
     WRITE_METRICS,
@@ -21,6 +22,7 @@ from runs import (
 from nlp_helpers.runner import execute
 
 
+@pytest.mark.slow
 def test_a_kernel_killed_at_ten_moments_is_never_a_success(place):
     generator = random.Random(1)
     ends = set()

@@ -144,6 +144,7 @@ print(torch.cuda.is_initialized())
     assert done.stdout.splitlines() == ["['MainThread']", "False"]
 
 
+@pytest.mark.slow
 def test_forked_and_plain_kernels_write_the_same(root, project, python):
     """The two notebooks that are shortest and compute or tabulate most."""
     for folder in ("params", "notebooks"):

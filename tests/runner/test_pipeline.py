@@ -29,6 +29,7 @@ from nlp_helpers.core.errors import UserError
 from nlp_helpers.runner import execute, pipeline, record, stages, tasks
 
 
+@pytest.mark.slow
 def test_a_runner_killed_at_ten_moments_leaves_no_false_result(place):
     """Then the run is stale, its kernel ends by itself, a new run works."""
     context = multiprocessing.get_context("forkserver")

@@ -71,6 +71,7 @@ if not mark.exists():
 """
 
 
+@pytest.mark.slow
 def test_ray_runs_every_combination_though_each_is_killed_once(
     place, cluster, capsys, monkeypatch
 ):
