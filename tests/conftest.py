@@ -2,17 +2,18 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 PROJECT = Path(__file__).parent.parent
-RAY_TESTS = ("test_engine.py", "test_encoding.py", "test_sweep.py")
 
 
 def pytest_configure(config):
@@ -63,12 +64,10 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Scheduler(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file = nodeid.split("::")[0]
+            file, _, name = nodeid.partition("::")
             if file.endswith((".ipynb", "test_reference.py")):
                 return "notebooks"
-            if file.endswith(RAY_TESTS):
-                return "ray"
-            return file
+            return "ray" if name.startswith("test_ray_") else file
 
     return Scheduler(config, log)
 
@@ -98,28 +97,52 @@ def python() -> str:
     return sys.executable
 
 
-@pytest.fixture
-def cluster(monkeypatch):
+@pytest.fixture(scope="session")
+def raylet():
     """A Ray cluster on this machine, as `ray start --head` makes one.
 
     Gives the process that its workers are children of.
     """
-    monkeypatch.delenv("PYTHONPATH")  # the network guard would stop Ray
     ray = str(Path(sys.executable).with_name("ray"))
-    start = [ray, "start", "--head", "--num-cpus=2"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    folder = tempfile.mkdtemp(prefix="ray-")
+    start = [ray, "start", "--head", "--num-cpus=2", f"--port={port}"]
     start += ["--node-ip-address=127.0.0.1", "--include-dashboard=false"]
-    start += ["--disable-usage-stats"]
+    start += ["--disable-usage-stats", f"--temp-dir={folder}", "--block"]
+    # Without the network guard, which would stop Ray.
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = time.time() - 1
-    subprocess.run(start, check=True, timeout=90, **quiet)
-    [raylet] = [
-        process
-        for process in psutil.process_iter(["name", "create_time"])
-        if process.info["name"] == "raylet"
-        and process.info["create_time"] > started
-    ]
-    yield raylet
-    import ray as library
+    process = psutil.Popen(start, env=env, **quiet)
+    deadline = time.monotonic() + 90
+    try:
+        while not (found := children_called("raylet", process)):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        yield found[0], f"127.0.0.1:{port}"
+        import ray as library
 
-    library.shutdown()
-    subprocess.run([ray, "stop", "--force"], timeout=60, **quiet)
+        library.shutdown()
+    finally:  # this cluster alone: `ray stop` ends those of others too
+        with suppress(psutil.NoSuchProcess):
+            for member in [*process.children(recursive=True), process]:
+                member.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def children_called(name, process):
+    return [
+        child
+        for child in process.children(recursive=True)
+        if child.name() == name
+    ]
+
+
+@pytest.fixture
+def cluster(raylet, monkeypatch):
+    """The cluster of the session, for a test that connects to it."""
+    process, address = raylet
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.delenv("PYTHONPATH")  # as the workers have it
+    return process
