@@ -13,7 +13,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nlp_helpers.runner import stages
+
 PROJECT = Path(__file__).parent.parent
+# What takes longest is begun first, so that the workers end together.
+LONGEST_FIRST = (
+    "test_training.py",
+    "test_mlm_head.py",
+    "test_loading.py",
+    "test_shards.py",
+    "test_runs.py",
+    "test_environment.py",
+)
 
 
 def pytest_configure(config):
@@ -49,26 +60,54 @@ def pytest_unconfigure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Put the tests that look at what the notebooks left behind last."""
+    """Put the tests that look at what the notebooks left behind last.
+
+    With several workers, the notebooks come first: they take longest.
+    """
     items.sort(key=lambda item: "after_notebooks" in item.keywords)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: rank(scope_of(item.nodeid)))
+
+
+def scope_of(nodeid: str) -> str:
+    """Return what a test belongs to: one worker takes all of it, in order.
+
+    A notebook goes with those whose outputs it reads, and with the tests of
+    its own outputs; what needs a Ray cluster goes together.
+    """
+    file, _, name = nodeid.partition("::")
+    if file.endswith((".ipynb", "test_reference.py")):
+        [notebook] = [
+            known for known in stages.read_stages() if known in nodeid
+        ]
+        while inputs := stages.read_stages()[notebook].inputs:
+            notebook = next(iter(inputs.values()))
+        return notebook
+    return "ray" if name.startswith("test_ray_") else file
+
+
+def rank(scope: str) -> tuple[bool, int]:
+    """Return what decides how early a scope is begun."""
+    known = stages.read_stages()
+    if scope in known:  # first those that others wait for
+        readers = [scope in stage.inputs.values() for stage in known.values()]
+        return False, -sum(readers)
+    name = scope.rpartition("/")[2]
+    if name in LONGEST_FIRST:
+        return True, LONGEST_FIRST.index(name)
+    return True, len(LONGEST_FIRST)
 
 
 @pytest.hookimpl(optionalhook=True)  # plain pytest does without xdist
 def pytest_xdist_make_scheduler(config, log):
-    """Keep together what belongs together when there are several workers.
-
-    One takes the notebooks, in order, since 05 reads what 04 wrote, and then
-    what looks at their outputs; one takes what a Ray cluster would disturb.
-    """
+    """Keep together what belongs together when there are several workers."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduler(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file, _, name = nodeid.partition("::")
-            if file.endswith((".ipynb", "test_reference.py")):
-                return "notebooks"
-            return "ray" if name.startswith("test_ray_") else file
+            return scope_of(nodeid)
 
+    config.option.loadscopereorder = False  # the order is ours
     return Scheduler(config, log)
 
 
