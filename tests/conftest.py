@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from jupyter_client.provisioning import KernelProvisionerFactory
 
-from nlp_helpers.runner import stages
+from nlp_helpers.runner import forkserver, stages
 
 PROJECT = Path(__file__).parent.parent
 # What takes longest is begun first, so that the workers end together.
@@ -49,6 +50,7 @@ def pytest_configure(config):
     guard = str(PROJECT / "tests" / "no_network")
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [guard, before]))
+    config.pluginmanager.register(ForkedKernels())
 
 
 ROOT_KEY = pytest.StashKey[Path]()
@@ -109,6 +111,25 @@ def pytest_xdist_make_scheduler(config, log):
 
     config.option.loadscopereorder = False  # the order is ours
     return Scheduler(config, log)
+
+
+class ForkedKernels:
+    """Fork the kernels of the notebooks, so that torch is imported once.
+
+    Only theirs: the tests of the runner choose for themselves. A plugin, since
+    the hooks of this file are for the tests below its folder alone.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item):
+        factory = KernelProvisionerFactory.instance()
+        before = factory.default_provisioner_name
+        if item.path.suffix == ".ipynb" and forkserver.available():
+            factory.default_provisioner_name = forkserver.NAME
+        try:
+            return (yield)
+        finally:
+            factory.default_provisioner_name = before
 
 
 @pytest.fixture(scope="session")

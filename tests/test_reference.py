@@ -47,7 +47,8 @@ def test_no_notebook_asked_for_the_network(notebook, notebook_root):
     log = notebook_root / "network.log"
     assert not log.exists(), log.read_text()
     guarded = (notebook_root / "network.log.guarded").read_text()
-    assert "ipykernel_launcher" in guarded
+    # A kernel, or the process that the kernels are copies of.
+    assert "ipykernel_launcher" in guarded or "forkserver" in guarded
 
 
 @pytest.mark.parametrize("notebook", ["05_bert_fine_tuning"])
