@@ -19,12 +19,16 @@ from nlp_helpers.runner import forkserver, stages
 PROJECT = Path(__file__).parent.parent
 # What takes longest is begun first, so that the workers end together.
 LONGEST_FIRST = (
-    "test_training.py",
-    "test_mlm_head.py",
-    "test_loading.py",
     "test_shards.py",
+    "test_loading.py",
+    "test_mlm_head.py",
+    "test_forkserver.py",
     "test_runs.py",
-    "test_environment.py",
+    "test_sweep.py",
+    "test_pipeline.py",
+    "test_predicting.py",
+    "test_training.py",
+    "test_reading.py",
 )
 
 
