@@ -11,7 +11,7 @@ from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
 
 resource = pytest.importorskip("resource")  # not on Windows
-MADE_WITH = {"learning_rate": 1e-3, "seed": 1}
+FINGERPRINT = {"learning_rate": 1e-3, "seed": 1}
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def fresh(training):
 
 
 def save(folder, step, training):
-    checkpoints.save(folder, step, *training, {"fingerprint": MADE_WITH})
+    checkpoints.save(folder, step, *training, {"fingerprint": FINGERPRINT})
 
 
 def test_a_restored_training_goes_on_bit_for_bit(training, tmp_path):
     save(tmp_path, 3, training)
     other = fresh(training)
-    state = checkpoints.restore(tmp_path, *other, MADE_WITH)
+    state = checkpoints.restore(tmp_path, *other, FINGERPRINT)
     assert state["step"] == 3
     for one in (training, other):
         take_steps(*one, 2)
@@ -73,7 +73,7 @@ def test_nothing_stays_mapped_to_a_file_that_will_be_removed(
 ):
     save(tmp_path, 1, training)
     parameters, optimizer = fresh(training)
-    checkpoints.restore(tmp_path, parameters, optimizer, MADE_WITH)
+    checkpoints.restore(tmp_path, parameters, optimizer, FINGERPRINT)
     assert str(tmp_path) not in Path("/proc/self/maps").read_text()
 
 
@@ -100,7 +100,7 @@ def test_a_failed_save_leaves_the_one_before(training, tmp_path):
             save(tmp_path, 2, training)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    state = checkpoints.restore(tmp_path, *fresh(training), MADE_WITH)
+    state = checkpoints.restore(tmp_path, *fresh(training), FINGERPRINT)
     assert state["step"] == 1
 
 
@@ -114,7 +114,7 @@ def test_a_disk_that_fills_up_with_the_state_is_one_line(
     monkeypatch.setattr(files, "write_json", full)
     with pytest.raises(UserError, match="No space left.*free some space"):
         save(tmp_path, 2, training)
-    state = checkpoints.restore(tmp_path, *fresh(training), MADE_WITH)
+    state = checkpoints.restore(tmp_path, *fresh(training), FINGERPRINT)
     assert state["step"] == 1
 
 
@@ -148,7 +148,7 @@ def test_a_damaged_checkpoint_is_refused(training, tmp_path, damage):
     damage(tmp_path / "step-00000003")
     other = fresh(training)
     with pytest.raises(UserError, match="step-00000003 is damaged"):
-        checkpoints.restore(tmp_path, *other, MADE_WITH)
+        checkpoints.restore(tmp_path, *other, FINGERPRINT)
     assert not other[0]["weight"].any()  # nothing of it was taken
 
 
@@ -156,16 +156,16 @@ def test_a_checkpoint_of_another_training_is_refused(training, tmp_path):
     save(tmp_path, 3, training)
     with pytest.raises(UserError, match="seed 1, not 2; restore the old seed"):
         checkpoints.restore(
-            tmp_path, *fresh(training), MADE_WITH | {"seed": 2}
+            tmp_path, *fresh(training), FINGERPRINT | {"seed": 2}
         )
     with pytest.raises(UserError, match="NLP_HELPERS_FLOAT32 as it was"):
         checkpoints.restore(
-            tmp_path, *fresh(training), MADE_WITH | {"precision": "bfloat16"}
+            tmp_path, *fresh(training), FINGERPRINT | {"precision": "bfloat16"}
         )
     with pytest.raises(UserError, match="from another model"):
         parameters, optimizer = fresh(training)
         parameters["more"] = parameters.pop("bias")
-        checkpoints.restore(tmp_path, parameters, optimizer, MADE_WITH)
+        checkpoints.restore(tmp_path, parameters, optimizer, FINGERPRINT)
 
 
 def test_too_small_a_disk_is_refused_before_the_training(
