@@ -303,6 +303,7 @@ def test_pip_does_everything_where_uv_cannot_be_had(small):
     assert "cuda.txt" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(REAL_UV is None, reason="no uv")
 def test_the_real_uv_finds_what_pip_is_told_of(small, monkeypatch):
     monkeypatch.setenv("UV", REAL_UV)
@@ -318,6 +319,7 @@ def test_the_real_uv_finds_what_pip_is_told_of(small, monkeypatch):
     assert installed(small) == {"torch": "2+cpu", **rest}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(REAL_UV is None, reason="no uv")
 def test_uv_passes_over_a_build_that_the_lock_does_not_accept(
     small, monkeypatch

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from runs import command
 from small_bert import small_config
 from transformers import BertForSequenceClassification, pipeline
 
@@ -214,18 +215,25 @@ def test_no_texts_have_no_logits(loaded):
     assert packing.predict_logits(loaded[1], []).shape == (0, 3)
 
 
-def test_the_command_prints_a_table(folder, python):
-    done = predict(
-        python, folder, "--format", "table", input="[bold]good[/bold]\n"
-    )
+def type_in(monkeypatch, text):
+    """Give standard input a text, for a command in this process."""
+    stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+
+
+def test_the_command_prints_a_table(folder, monkeypatch):
+    type_in(monkeypatch, "[bold]good[/bold]\n")
+    options = ("--checkpoint", str(folder), "--format", "table")
+    done = command("predict", *options)
     assert done.returncode == 0, done.stderr
     header = done.stdout.splitlines()[1]
     assert "neutral" in header and "negative" in header
     assert "[bold]good[/bold]" in done.stdout
 
 
-def test_no_text_is_one_line(folder, python):
-    done = predict(python, folder, input="\n \n")
+def test_no_text_is_one_line(folder, monkeypatch):
+    type_in(monkeypatch, "\n \n")
+    done = command("predict", "--checkpoint", str(folder))
     assert done.returncode == 1
     assert "error: the input has no text" in done.stderr
     assert "Traceback" not in done.stderr

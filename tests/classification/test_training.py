@@ -454,6 +454,7 @@ def test_two_processes_have_the_loss_curve_of_one(place, settings):
     assert history(place / "spawned") == found
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_named(place, settings):
     with pytest.raises(
         UserError, match="process . of the training failed: no token sh"

@@ -268,6 +268,7 @@ def test_adapters_that_lack_a_file_are_refused(adapters, name):
         loading.fetch_model("adapters")
 
 
+@pytest.mark.slow
 def test_a_proxy_or_downloader_that_fails_is_one_line(
     python, tmp_path, monkeypatch
 ):
@@ -287,6 +288,7 @@ def test_the_origin_names_revision_or_hash():
     assert "on minilm-l6, sha256" in loading.origin("minilm-l6-mlm")
 
 
+@pytest.mark.slow
 def test_the_unpacked_model_equals_the_packaged_one():
     entry = loading.registry()["smollm2-135m"]
     folder = paths.package_folder(entry.package, entry.distribution)
@@ -369,6 +371,7 @@ def test_the_hubs_client_may_be_the_older_one(monkeypatch):
         loading.fetch_model("gpt2")
 
 
+@pytest.mark.slow
 def test_a_hub_out_of_reach_is_one_line_that_names_offline(python, tmp_path):
     done = load_elsewhere(python, "gpt2", tmp_path, "http://127.0.0.1:9")
     assert done.returncode != 0
@@ -379,6 +382,7 @@ def test_a_hub_out_of_reach_is_one_line_that_names_offline(python, tmp_path):
     assert "use the offline profile" in last
 
 
+@pytest.mark.slow
 def test_a_pinned_revision_comes_from_the_hub_without_pickles(
     python, tmp_path
 ):

@@ -128,6 +128,7 @@ print(same, "matplotlib.figure" in sys.modules, flush=True)
     assert (done.stdout, done.stderr) == ("True True\n", "")
 
 
+@pytest.mark.slow
 def test_importing_starts_no_thread_and_no_cuda(python):
     """A thread would not be copied, and CUDA cannot be used after a fork."""
     code = f"""

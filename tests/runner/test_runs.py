@@ -243,6 +243,7 @@ def test_a_missing_notebook_does_not_keep_back_the_others(run, root):
     assert "02_fill_mask.ipynb is missing; restore it" in line
 
 
+@pytest.mark.slow
 def test_a_closed_hub_ends_the_run_with_one_line(project, root, python):
     for folder in ("params", "notebooks"):
         shutil.copytree(project / folder, root / folder)
@@ -316,7 +317,7 @@ def test_without_the_runners_packages_a_command_names_the_extra(
         "raise ModuleNotFoundError('no papermill', name='papermill')"
     )
     done = subprocess.run(
-        [python, "-m", "nlp_helpers", "run", "01"],
+        [python, "-m", "nlp_helpers", "run", "--plain-kernels", "01"],
         capture_output=True,
         text=True,
         env=os.environ
