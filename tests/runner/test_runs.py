@@ -275,13 +275,8 @@ def test_outside_the_project_the_error_names_the_folder(root, python):
     assert f"{root} has no folder params" in done.stderr
 
 
-def test_predict_refuses_what_is_no_checkpoint(root, python):
-    done = subprocess.run(
-        [python, "-m", "nlp_helpers", "predict", "--checkpoint", "nothing"],
-        input="good\n",
-        capture_output=True,
-        text=True,
-    )
+def test_predict_refuses_what_is_no_checkpoint(root):
+    done = command("predict", "--checkpoint", "nothing", os.devnull)
     assert done.returncode == 1
     assert "there is no model or model folder called" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
