@@ -112,7 +112,7 @@ def test_a_second_signal_does_not_block_the_first(place, monkeypatch):
 
     monkeypatch.setattr(execute.Execution, "stop", stop_late)
     runner = pipeline.Runner(use_forkserver=False, on_event=interrupt)
-    faulthandler.dump_traceback_later(60, exit=True)
+    faulthandler.dump_traceback_later(20, exit=True)
     with pytest.raises(SystemExit) as ended:
         list(runner.run(tasks.plan("offline", ("01",))))
     faulthandler.cancel_dump_traceback_later()
