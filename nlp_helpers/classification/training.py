@@ -313,7 +313,7 @@ def check_lengths(
         UserError: there are such texts.
     """
     longest = max(map(len, tokens.input_ids))
-    positions = model.model.config.max_position_embeddings
+    positions = model.config.max_position_embeddings
     if longest > positions:
         raise UserError(
             f"{settings.model_name} reads {positions} tokens at most, and"
