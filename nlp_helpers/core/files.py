@@ -43,7 +43,8 @@ class HalfMade:
     @classmethod
     def of(cls, hidden: Path) -> "HalfMade | None":
         """Tell what a hidden path is half of; None if of nothing."""
-        name, _, _ = hidden.name.removeprefix(".").rpartition("-")
+        name = hidden.name.removeprefix(".").removesuffix("-old")
+        name, _, _ = name.rpartition("-")
         return cls(hidden.with_name(name)) if name else None
 
     def leftovers(self) -> list[Path]:

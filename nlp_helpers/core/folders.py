@@ -34,7 +34,7 @@ def atomic_folder(target: Path, locked: bool = True) -> Iterator[Path]:
             yield staging
         return
     with writing(target), lock(target):
-        _recover(target)
+        recover(target)
         with _staged(target) as staging:
             yield staging
 
@@ -71,24 +71,29 @@ def cached_folder(target: Path, make: Callable[[Path], None]) -> Path:
         if target.is_dir():
             return target
         with lock(target):
-            _recover(target)
+            recover(target)
             if not target.is_dir():
                 with atomic_folder(target, locked=False) as staging:
                     make(staging)
     return target
 
 
-def _recover(target: Path) -> None:
+def recover(target: Path, keep: Path | None = None) -> None:
     """Bring back what a killed process had moved away; remove its rest.
 
     Between the two renames of `replace_folder` the old folder is the only one.
+    The caller holds the lock of `target`.
+
+    Args:
+        target: the folder.
+        keep: half-made work that is gone on with.
     """
     if not target.exists():
         for old in HalfMade(target).leftovers():
             if old.name.endswith("-old"):
                 old.rename(target)
                 break
-    HalfMade(target).remove()
+    HalfMade(target).remove(keep)
 
 
 def replace_folder(staging: Path, target: Path) -> None:

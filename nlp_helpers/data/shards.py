@@ -190,9 +190,8 @@ def _rows(folder: Path, splits: Iterable[str]) -> dict[str, int]:
 def _work_folder(target: Path, description: dict[str, Any]) -> Path:
     """Return the folder where these shards, and no others, are made."""
     key = files.hash_text(json.dumps(description))[: files.SHORT]
-    half_made = files.HalfMade(target)
-    work = half_made.path(key)
-    half_made.remove(keep=work)  # others are of an input that is no more
+    work = files.HalfMade(target).path(key)
+    folders.recover(target, keep=work)  # others are of an input that is gone
     work.mkdir(parents=True, exist_ok=True)
     return work
 

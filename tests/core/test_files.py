@@ -246,6 +246,8 @@ def test_a_kill_between_two_renames_costs_no_good_folder(tmp_path):
     staging = files.HalfMade(target).path()
     target.rename(staging.with_name(f"{staging.name}-old"))
     staging.mkdir()  # the kill comes here
+    for hidden in files.HalfMade(target).leftovers():
+        assert files.HalfMade.of(hidden) == files.HalfMade(target)
     with pytest.raises(ZeroDivisionError):
         with folders.atomic_folder(target):
             _ = 1 / 0
