@@ -377,16 +377,25 @@ def train(file: Path, output_dir: str | None) -> None:
     default="auto",
     show_default=True,
 )
+@click.option(
+    "--text-field",
+    default="",
+    help="Column of a table, or field of JSON records, that holds the text.",
+)
 @click.argument("file", type=click.File("rb"), default="-")
-def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
-    """Label the lines of FILE (default: standard input).
+def predict(
+    checkpoint: str, kind: str, device: str, text_field: str, file: BinaryIO
+) -> None:
+    """Label the texts of FILE (default: standard input).
 
-    Each line is a text; empty lines are skipped. Predictions appear in the
-    order of the lines, before all lines are read: text, label, and the
-    probability of each label.
+    Each line is a text, unless FILE begins with the header of a table (CSV,
+    TSV) or with JSON; then it is each record's text. Empty texts are skipped.
+    Predictions appear in the order of the texts, before all are read: text,
+    label, and the probability of each label.
     """
     from nlp_helpers import session
     from nlp_helpers.classification import predicting
+    from nlp_helpers.data import texts
 
     # Standard output is for the predictions alone.
     with redirect_stdout(sys.stderr):
@@ -395,8 +404,8 @@ def predict(checkpoint: str, kind: str, device: str, file: BinaryIO) -> None:
         folder = str(Path(checkpoint).resolve())
         torch_device = session.choose_device(device)
         loaded = predicting.load_classifier(folder, torch_device)
-    lines = predicting.read_lines(file)
-    predictions = _with_bar(predicting.classify(lines, *loaded))
+    inputs = texts.read_texts(file, text_field)
+    predictions = _with_bar(predicting.classify(inputs, *loaded))
     if kind == "table":
         return Console(markup=False, emoji=False).print(
             _prediction_table(predictions)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -54,26 +54,6 @@ def label_names(config: PreTrainedConfig) -> list[str]:
     """
     id2label = cast(dict[int, str], config.id2label)
     return [id2label[number] for number in range(len(id2label))]
-
-
-def read_lines(file: BinaryIO) -> Iterator[str]:
-    """Read the lines that have text, one by one.
-
-    Raises:
-        UserError: a line is not UTF-8.
-    """
-    for number, line in enumerate(file, start=1):
-        try:
-            # utf-8-sig: Windows puts a byte-order mark before the first.
-            text = line.decode("utf-8-sig").strip()
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{file.name}, line {number}, is not UTF-8 ({error.reason});"
-                " convert the file, for example with `iconv -f latin1 -t"
-                " utf-8`"
-            ) from error
-        if text:
-            yield text
 
 
 def classify(

@@ -133,20 +133,6 @@ def test_labels_that_cannot_be_told_apart_are_one_line(
     assert str(other) in str(caught.value)
 
 
-def test_lines_without_text_are_passed_over():
-    file = io.BytesIO(b"\xef\xbb\xbfone\n\n  \n two \r\nthree")
-    assert list(predicting.read_lines(file)) == ["one", "two", "three"]
-    assert not list(predicting.read_lines(io.BytesIO(b"\xef\xbb\xbf\n")))
-
-
-def test_another_encoding_is_one_line(tmp_path):
-    path = tmp_path / "latin.txt"
-    path.write_bytes(b"plain\n" * 4000 + "un café\n".encode("latin1"))
-    with path.open("rb") as file:
-        with pytest.raises(UserError, match="latin.txt, line 4001, is not"):
-            list(predicting.read_lines(file))
-
-
 def predict(python, folder, *options, **how):
     command = [python, "-m", "nlp_helpers", "predict"]
     return subprocess.run(
