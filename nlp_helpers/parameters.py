@@ -18,7 +18,9 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.core.yaml_files import read_yaml
@@ -103,12 +105,33 @@ class AmazonPreprocessing(Common):
     """04_amazon_preprocessing."""
 
     review_source: Text = Field(
-        description="name in reviews.yaml, or a folder of review files"
+        description="name in reviews.yaml, or a file or folder of reviews"
     )
     categories: list[Text] = Field(
         description="categories to read; [] means all"
     )
     sample_per_category: int = Field(ge=0, description="0 keeps all reviews")
+    text_field: str = Field(
+        description="field of the text; empty: the usual names"
+    )
+    label_field: str = Field(
+        description="field of the rating; empty: the usual names"
+    )
+    rating_scale: list[float] = Field(
+        max_length=2, description="worst and best rating; [] is 1 to 5 stars"
+    )
+
+    @field_validator("rating_scale")
+    @classmethod
+    def _check_scale(cls, scale: list[float]) -> list[float]:
+        """Ask for nothing, or for two numbers that rise."""
+        if scale and not (len(scale) == 2 and scale[0] < scale[1]):
+            raise PydanticCustomError(
+                "rating_scale",
+                "must be the worst and the best rating, for example [1, 5]",
+            )
+        return scale
+
     max_bad_fraction: float = Field(
         ge=0, le=1, description="share of unusable records that is tolerated"
     )

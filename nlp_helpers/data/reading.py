@@ -1,8 +1,7 @@
 """Read review files of any published form into checked Parquet parts.
 
-The 2014 and 2018 releases name their fields `reviewText` and `overall`, the
-2023 release `text` and `rating`. Files are JSON lines, one JSON array, or
-Python literals a line, plain or gzipped.
+`formats` tells how a file is laid out and packed, `fields` which of its
+fields hold text and rating, and `ratings` what a rating is worth.
 
 Two readers share the work. DuckDB reads what is sound at full speed and says
 which records it is not sure of; the lenient reader takes those one by one,
@@ -11,11 +10,14 @@ file that DuckDB cannot read at all goes through the lenient reader as a whole.
 """
 
 import json
+import math
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +30,23 @@ import pyarrow.parquet as pq
 from nlp_helpers.core import files, folders
 from nlp_helpers.core.engine import processors, run
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import ratings
+from nlp_helpers.data.fields import IDENTIFIERS, Names, Wanted, find_names
+from nlp_helpers.data.formats import (
+    Form,
+    detect_format,
+    detect_packing,
+    is_whole,
+)
 from nlp_helpers.data.labels import LABEL2ID
 from nlp_helpers.data.records import (
-    IDENTIFIERS,
     MAX_RECORD_BYTES,
-    NAMES,
+    NO_RATING,
+    NO_TEXT,
     NOT_UTF8,
-    detect_format,
-    is_gzipped,
-    is_whole,
+    OFF_SCALE,
+    as_object,
+    first,
     parse,
     records,
     unescape,
@@ -60,14 +70,16 @@ BATCH_ROWS = 20_000
 BATCH_CHARACTERS = 50_000_000
 MAX_LISTED = 100_000  # rejects of a file in rejects.jsonl; all are counted
 SHOWN_BYTES = 500  # of a rejected record, in rejects.jsonl
+SAMPLED = 1000  # records, to see which fields there are
+ANY = Wanted()
 FIRST_SHOWN = 3  # rejects that an error message names
 # {t} is the text: certainly a string with something in it, not a number, a
 # list or an object that DuckDB has turned into text; and not monstrous.
 HAS_TEXT = r"""regexp_matches({t}, '^\s*[^\s\[{{]')
     AND strlen({t}) < 1000000 AND (strlen({t}) > 25
          OR NOT regexp_full_match({t}, '[-+0-9.eE]+|true|false'))"""
-# {r} is the rating: a plain number from 0 to 5, not true or false.
-HAS_RATING = r"regexp_full_match({r}, '[0-4](\.[0-9]+)?|5(\.0+)?')"
+# {r} is the rating: a plain number, not true or false.
+HAS_RATING = r"regexp_full_match({r}, '-?[0-9]{{1,9}}(\.[0-9]{{1,9}})?')"
 # {n} is a name: not a number, a list or an object turned into text.
 HAS_NAME = r"""(regexp_full_match({n}, '[A-Za-z_][\w-]*|[0-9]{{1,18}}')
     OR {n} IS NULL)"""
@@ -78,22 +90,33 @@ LABEL = (
 )
 
 
+MAX_DISTINCT = 1000  # ratings that are told apart
+MIN_RATINGS = 50  # before it means something that none is the best
+
+
 @dataclass
 class Report:
     """What became of the records of one file."""
 
     path: Path
-    format: str  # JSON lines, JSON array or Python literals
+    form: Form
+    columns: list[str]  # what its first records have
+    names: Names  # field -> the names it is read from
+    wanted: Wanted
     reader: str = "strict"  # or lenient, if DuckDB could not read the file
     rows: int = 0
     kept: int = 0
     dropped: Counter = field(default_factory=Counter)  # reason -> records
     repaired: Counter = field(default_factory=Counter)  # repair -> records
+    ratings: Counter = field(default_factory=Counter)  # also off the scale
     garbled_line: int = 0  # of the first record that is not UTF-8
     rejects: list[dict[str, Any]] = field(default_factory=list)
 
     def check(self, max_bad_fraction: float) -> None:
-        """Raise a UserError if too many records were dropped or garbled."""
+        """Raise a UserError if too many records were dropped or garbled.
+
+        Or if the ratings look like those of another scale.
+        """
         assert self.rows == self.kept + sum(self.dropped.values())
         garbled = self.repaired[NOT_UTF8]
         if garbled > max_bad_fraction * self.rows:
@@ -105,26 +128,57 @@ class Report:
                 " utf-8`), or raise max_bad_fraction"
             )
         bad = sum(self.dropped.values())
-        if bad <= max_bad_fraction * self.rows:
-            return
-        reasons = ", ".join(f"{n} {why}" for why, n in self.dropped.items())
-        first = "; ".join(
-            f"line {reject['line']}: {reject['reason']}"
-            for reject in self.rejects[:FIRST_SHOWN]
-        )
-        raise UserError(
-            f"{self.path}: {bad} of {self.rows} records"
-            f" ({bad / self.rows:.1%}) cannot be used ({reasons}), more than"
-            f" max_bad_fraction {max_bad_fraction:.1%} allows; {first}; see"
-            f" rejects.jsonl in output_dir, {self._remedy()}"
-        )
+        if bad > max_bad_fraction * self.rows:
+            counts = self.dropped.items()
+            reasons = ", ".join(f"{n} {why}" for why, n in counts)
+            first = "; ".join(
+                f"line {reject['line']}: {reject['reason']}"
+                for reject in self.rejects[:FIRST_SHOWN]
+            )
+            raise UserError(
+                f"{self.path}: {bad} of {self.rows} records"
+                f" ({bad / self.rows:.1%}) cannot be used ({reasons}), more"
+                f" than max_bad_fraction {max_bad_fraction:.1%} allows;"
+                f" {first}; see rejects.jsonl in output_dir; {self._remedy()}"
+            )
+        if self._is_doubtful():
+            raise UserError(
+                f"{self.path}: {self._describe_scale()}; for stars that never"
+                " reach five, rating_scale: [1, 5]"
+            )
+
+    def _is_doubtful(self) -> bool:
+        """Say whether stars were assumed, and none of many is the best.
+
+        A single rating may be all there is: some sort files by it.
+        """
+        many = self.kept >= MIN_RATINGS and len(self.ratings) > 1
+        assumed = not self.wanted.rating_scale
+        return assumed and many and max(self.ratings) < ratings.STARS[1]
+
+    def _describe_scale(self) -> str:
+        return ratings.describe_scale(self.ratings, self.wanted.scale)
 
     def _remedy(self) -> str:
-        """Say what to do about dropped records."""
-        if self.kept or self.dropped.keys() - {"no text", "no rating"}:
-            return "mend the file, or raise max_bad_fraction"
-        text, rating = (" or ".join(NAMES[n]) for n in ("text", "overall"))
-        return f"and rename the fields: text to {text}, rating to {rating}"
+        """Say what to do about most of the dropped records."""
+        reason, _ = self.dropped.most_common(1)[0]
+        if reason == OFF_SCALE and self.ratings:
+            return self._describe_scale()
+        if self.kept or reason not in (NO_TEXT, NO_RATING):
+            bad = sum(self.dropped.values()) / self.rows
+            enough = math.ceil(bad * 100) / 100
+            return f"mend the file, or raise max_bad_fraction to {enough}"
+        name, parameter = (
+            ("text", "text_field")
+            if reason == NO_TEXT
+            else ("overall", "label_field")
+        )
+        first = next(r for r in self.rejects if r["reason"] == reason)
+        return (
+            f"there, {' or '.join(self.names[name])} holds {first['value']};"
+            f" mend it, or name another field as {parameter}: the file has"
+            f" {', '.join(self.columns)}"
+        )
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -165,67 +219,120 @@ def query_parquet(question: str, **tables: Path) -> pd.DataFrame:
 # The strict reader
 
 
-def build_select(path: Path, file_format: str) -> str:
-    """Write the SQL that reads the fields of NAMES of every record of a file.
+def build_select(report: Report) -> str:
+    """Write the SQL that reads the fields of every record of a file.
 
-    A record that DuckDB cannot parse comes out with all its fields NULL.
+    A record of JSON that DuckDB cannot parse comes out with all its fields
+    NULL.
     """
-    types: dict[str, str] = {}
-    fields = []
-    for field_name, names in NAMES.items():
-        types |= dict.fromkeys(names, "VARCHAR")
+    table = report.form.name == "table"
+    selected = []
+    for name, columns in report.names.items():
         # What is empty says nothing: another name may say it.
-        values = ", ".join(f"nullif({name}, '')" for name in names)
-        fields.append(f"coalesce({values}) AS {field_name}_")
-    options: dict[str, object] = {
-        "format": "'array'"
-        if file_format == "JSON array"
-        else "'newline_delimited'",
-        "compression": "'gzip'" if is_gzipped(path) else "'uncompressed'",
-        "columns": types,
-        "maximum_object_size": MAX_RECORD_BYTES,
-    }
-    if file_format != "JSON array":
-        options["ignore_errors"] = "true"
-    arguments = ", ".join(f"{name}={value}" for name, value in options.items())
+        values = [
+            f"nullif({_quoted(column)}, '')"
+            for column in columns
+            if not table or column in report.columns
+        ]
+        selected.append(f"coalesce(NULL, {', '.join(values)}) AS {name}_")
+    reader = _read_csv(report) if table else _read_json(report)
+    return f"SELECT {', '.join(selected)} FROM {reader}"
+
+
+def _read_json(report: Report) -> str:
+    """Write DuckDB's call that reads JSON."""
+    columns = {name for names in report.names.values() for name in names}
+    types = ", ".join(
+        f"{_quoted(name)}: 'VARCHAR'" for name in sorted(columns)
+    )
+    layout = {"JSON array": "array", "JSON objects": "unstructured"}
+    lines = report.form.name not in layout
+    return f"""read_json({_source(report.path)}, columns={{{types}}},
+        format='{layout.get(report.form.name, "newline_delimited")}',
+        maximum_object_size={MAX_RECORD_BYTES}, ignore_errors={lines})"""
+
+
+def _read_csv(report: Report) -> str:
+    """Write DuckDB's call that reads a table."""
+    quote = '"' if report.form.quoting else ""
+    types = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in report.columns)
+    return f"""read_csv({_source(report.path)}, header=true,
+        auto_detect=false, columns={{{types}}},
+        delim='{report.form.delimiter}', quote='{quote}', escape='{quote}',
+        max_line_size={MAX_RECORD_BYTES})"""
+
+
+def _source(path: Path) -> str:
+    """Write a path and its compression as arguments for DuckDB."""
+    packing = detect_packing(path).replace("plain", "uncompressed")
     name = literal(path).replace("'", "''")
-    return f"SELECT {', '.join(fields)} FROM read_json('{name}', {arguments})"
+    return f"'{name}', compression='{packing}'"
+
+
+def _quoted(name: str) -> str:
+    """Write a column's name for SQL."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _read_strictly(
-    path: Path,
-    file_format: str,
-    category: str,
-    write: Callable[[pa.Table], None],
-) -> tuple[int, set[int]]:
-    """Write the sound records; return how many there are, and the others."""
+    report: Report, category: str, write: Callable[[pa.Table], None]
+) -> set[int]:
+    """Write and count the sound records; return the others' numbers."""
+    lowest, highest = report.wanted.scale
     names = " AND ".join(HAS_NAME.format(n=f"{n}_") for n in IDENTIFIERS)
     selected = f"""
         SELECT *, coalesce(contains(text_, '&') OR contains(text_, chr(0)),
-                false) AS marked, {LABEL.format(o="stars")} AS label,
+                false) AS marked,
+            {LABEL.format(o=_stars(report.wanted))} AS label,
             coalesce({HAS_TEXT.format(t="text_")}
                 AND {HAS_RATING.format(r="overall_")}
+                AND rating BETWEEN {lowest} AND {highest}
                 AND {names}, false) AS sound
-        FROM (SELECT *, try_cast(overall_ AS DOUBLE) AS stars
-              FROM ({build_select(path, file_format)}))"""
-    rows, unsure = 0, set()
+        FROM (SELECT *, try_cast(overall_ AS DOUBLE) AS rating
+              FROM ({build_select(report)}))"""
+    unsure: set[int] = set()
     batches = _shared().cursor().sql(selected).to_arrow_reader(BATCH_ROWS)
     for batch in batches:
         text = clean_text(batch["text_"], batch["marked"])
         sound = pc.and_(batch["sound"], pc.not_equal(text, ""))
-        record = pa.array(range(rows + 1, rows + 1 + len(batch)), pa.int64())
-        rows += len(batch)
+        start = report.rows + 1
+        report.rows += len(batch)
+        record = pa.array(range(start, report.rows + 1), pa.int64())
         unsure.update(record.filter(pc.invert(sound)).to_pylist())
         columns = [
             text,
-            batch["stars"],
+            batch["rating"],
             batch["label"].cast(pa.uint8()),
             pa.repeat(category, len(batch)),
             *(batch[f"{name}_"].cast(pa.string()) for name in IDENTIFIERS),
             record,
         ]
-        write(pa.table(columns, SCHEMA).filter(sound))
-    return rows, unsure
+        rows = pa.table(columns, SCHEMA).filter(sound)
+        write(rows)
+        _count_ratings(report, rows["overall"])
+    return unsure
+
+
+def _stars(wanted: Wanted) -> str:
+    """Write the SQL of `ratings.to_stars`."""
+    lowest, highest = wanted.scale
+    if wanted.scale == ratings.STARS:
+        return "rating"
+    return f"((rating - {lowest}) * 4 / ({highest} - {lowest}) + 1)"
+
+
+def _count_rating(report: Report, rating: float | None) -> None:
+    """Count one rating, unless it is none or endless."""
+    if rating is not None and math.isfinite(rating):
+        if len(report.ratings) < MAX_DISTINCT:
+            report.ratings[round(rating, 2)] += 1
+
+
+def _count_ratings(report: Report, values: pa.Array) -> None:
+    """Count how often each rating occurs, as long as they are few."""
+    if len(report.ratings) < MAX_DISTINCT:
+        for count in pc.value_counts(pc.round(values, 2)).to_pylist():
+            report.ratings[count["values"]] += count["counts"]
 
 
 def clean_text(text: pa.Array, marked: pa.Array) -> pa.Array:
@@ -237,19 +344,22 @@ def clean_text(text: pa.Array, marked: pa.Array) -> pa.Array:
     return pc.fill_null(pc.utf8_trim_whitespace(text), "")
 
 
-def read_file(path: Path, category: str, target: Path) -> Report:
+def read_file(
+    path: Path, category: str, target: Path, wanted: Wanted = ANY
+) -> Report:
     """Read one file of reviews into the Parquet file `target`.
 
     Raises:
         UserError: the file is missing or no file of reviews.
     """
-    report = Report(path, detect_format(path))
-    if report.format != "Python literals":
+    form = detect_format(path, wanted.text_field)
+    columns = _sample_columns(path, form)
+    names = find_names(path, columns, wanted)
+    report = Report(path, form, columns, names, wanted)
+    if _is_for_duckdb(report):
         try:
             with _Writer(target, category) as writer:
-                report.rows, unsure = _read_strictly(
-                    path, report.format, category, writer.write
-                )
+                unsure = _read_strictly(report, category, writer.write)
                 # DuckDB checks no check sums; reading to the end does.
                 sure = (
                     _read_leniently(report, writer, unsure)
@@ -265,12 +375,33 @@ def read_file(path: Path, category: str, target: Path) -> Report:
             # Once rows stream, DuckDB's errors come through Arrow like this.
             if error.errno is not None or "Out of Memory" in str(error):
                 raise
-        report = Report(path, report.format)
+        report = Report(path, form, columns, names, wanted)
     report.reader = "lenient"
     with _Writer(target, category) as writer:
         _read_leniently(report, writer, None)
     report.kept = writer.rows
     return report
+
+
+def _sample_columns(path: Path, form: Form) -> list[str]:
+    """Return the names of the fields that a file's first records have."""
+    columns: dict[str, None] = {}
+    for _, _, content in islice(records(path, form), SAMPLED):
+        if isinstance(content, bytes):
+            record, _ = as_object(content)
+            columns |= dict.fromkeys(record or ())
+    return [str(name) for name in columns]
+
+
+def _is_for_duckdb(report: Report) -> bool:
+    """Say whether DuckDB reads such a file, and its columns' names."""
+    lower = {name.lower() for name in report.columns}
+    return (
+        report.form.name not in ("Python literals", "wrapped JSON")
+        and detect_packing(report.path) in ("plain", "gzip", "zstd")
+        # DuckDB's names are the same in any case.
+        and (report.form.name != "table" or len(lower) == len(report.columns))
+    )
 
 
 class _Writer:
@@ -319,29 +450,20 @@ def _read_leniently(
         so that the numbers in `wanted` cannot be trusted.
     """
     record = 0
-    for record, line, content in records(report.path, report.format):
+    scale = report.wanted.scale
+    for record, line, content in records(report.path, report.form):
         if wanted is not None and record not in wanted:
             continue
-        row, remark = parse(content)
+        row, remark = parse(content, report.names, scale)
         if row is not None:
             writer.add(row, record)
+            _count_rating(report, row["overall"])
             if remark:
                 report.repaired[remark] += 1
             if remark == NOT_UTF8:
                 report.garbled_line = report.garbled_line or line
             continue
-        report.dropped[remark] += 1
-        if len(report.rejects) == MAX_LISTED:
-            continue
-        start = content[:SHOWN_BYTES] if isinstance(content, bytes) else b""
-        report.rejects.append(
-            {
-                "file": report.path.name,
-                "line": line,
-                "reason": remark,
-                "content": start.decode("utf-8", "replace"),
-            }
-        )
+        _reject(report, line, remark, content)
     if wanted and record != report.rows:
         return False
     report.rows = record
@@ -353,6 +475,33 @@ def _read_leniently(
     return True
 
 
+def _reject(
+    report: Report, line: int, reason: str, content: bytes | str
+) -> None:
+    """Count a dropped record, and list it while the list is short."""
+    report.dropped[reason] += 1
+    field_name = {NO_TEXT: "text", NO_RATING: "overall", OFF_SCALE: "overall"}
+    value = ""
+    if reason in field_name and isinstance(content, bytes):
+        record, _ = as_object(content)
+        found = first(record or {}, report.names[field_name[reason]])
+        value = reprlib.repr(found)
+        if reason == OFF_SCALE:
+            _count_rating(report, ratings.read_rating(found))
+    if len(report.rejects) == MAX_LISTED:
+        return
+    start = content[:SHOWN_BYTES] if isinstance(content, bytes) else b""
+    report.rejects.append(
+        {
+            "file": report.path.name,
+            "line": line,
+            "reason": reason,
+            "content": start.decode("utf-8", "replace"),
+        }
+        | ({"value": value} if value else {})
+    )
+
+
 # Many files
 
 
@@ -362,6 +511,7 @@ def read_reviews(
     max_bad_fraction: float = 0.01,
     engine: str = "local",
     num_workers: int = 0,
+    wanted: Wanted = ANY,
 ) -> list[Report]:
     """Read files of reviews into `folder`, one Parquet part a file.
 
@@ -375,17 +525,19 @@ def read_reviews(
             share that may lose letters because they are not UTF-8.
         engine: see `engine.run`.
         num_workers: see `engine.run`.
+        wanted: fields and scale of the files; see `Wanted`.
 
     Returns:
         One report a file, in the order of the files.
 
     Raises:
-        UserError: a file is missing, no file of reviews, or too bad.
+        UserError: a file is missing, no file of reviews, or too bad, or its
+            ratings look like those of another scale.
     """
     inputs = [(c, path) for c, group in review_files.items() for path in group]
     with folders.atomic_folder(folder) as staging:
         tasks = [
-            (path, category, staging / f"{number:05d}.parquet")
+            (path, category, staging / f"{number:05d}.parquet", wanted)
             for number, (category, path) in enumerate(inputs)
         ]
         by_number = dict(run(read_file, tasks, engine, num_workers))
@@ -398,13 +550,19 @@ def read_reviews(
     return reports
 
 
+TEXT_COLUMNS = ["format", "reader", "text", "rating", "ratings"]
+
+
 def tabulate(reports: list[Report]) -> pd.DataFrame:
     """Make a table of the reports: a row a file, a column an outcome."""
     rows = [
         {
             "file": report.path.name,
-            "format": report.format,
+            "format": str(report.form),
             "reader": report.reader,
+            "text": _names_present(report, "text"),
+            "rating": _names_present(report, "overall"),
+            "ratings": _show_range(report.ratings),
             "records": report.rows,
             "kept": report.kept,
             "repaired": sum(report.repaired.values()),
@@ -413,7 +571,18 @@ def tabulate(reports: list[Report]) -> pd.DataFrame:
         for report in reports
     ]
     table = pd.DataFrame(rows).set_index("file")
-    outcomes = table.columns.drop(["format", "reader"])
+    outcomes = table.columns.drop(TEXT_COLUMNS)
     return table.astype(dict.fromkeys(outcomes, "Int64")).fillna(
         dict.fromkeys(outcomes, 0)
     )
+
+
+def _names_present(report: Report, field_name: str) -> str:
+    """Return the names under which a file has a field."""
+    names = report.names[field_name]
+    return " or ".join(name for name in names if name in report.columns)
+
+
+def _show_range(values: Counter[float]) -> str:
+    """Return the lowest and the highest rating."""
+    return f"{min(values):g} to {max(values):g}" if values else ""

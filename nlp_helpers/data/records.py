@@ -1,121 +1,52 @@
-"""Take review files apart into records, and records into rows, leniently.
+"""Take files of reviews apart into records, and records into rows, leniently.
 
 Nothing here is fast; `reading` hands over the files and the records that
 DuckDB is not sure of. What is safe to repair is repaired, and everything that
 is dropped gets a reason.
 """
 
-import ast
 import codecs
-import gzip
+import csv
 import html
+import io
 import json
-import math
 import re
-import warnings
-import zlib
 from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import fields, ratings
+from nlp_helpers.data.fields import IDENTIFIERS, NAMES, Names
+from nlp_helpers.data.formats import (
+    BYTE_ORDER_MARK,
+    DAMAGED,
+    MAX_LITERAL_BYTES,
+    PROBED_BYTES,
+    Form,
+    as_json,
+    as_literal,
+    open_binary,
+    read_table,
+    wrapped_records,
+)
 from nlp_helpers.data.labels import label_of
 
-# Every field has one name in the 2014 and 2018 releases and one in 2023's.
-# There, `asin` is one colour or size of a product, and `parent_asin` is what
-# the older releases call `asin`.
-NAMES = {
-    "text": ("reviewText", "text"),
-    "overall": ("overall", "rating"),
-    "product": ("parent_asin", "asin"),
-    "reviewer": ("reviewerID", "user_id"),
-    "review": ("reviewID", "review_id"),
-}
-IDENTIFIERS = ("product", "reviewer", "review")
-PROBED_BYTES = 1 << 17  # of the file's beginning, to tell its file_format
 MAX_RECORD_BYTES = 16 << 20  # bytes; nobody wrote a review of 16 MB
+MAX_SPANNED = 1000  # lines of an object among JSON lines
 TRUNCATED = "truncated file"
 TOO_LONG = "longer than 16 MB"
-MAX_LITERAL_BYTES = 1 << 20  # bytes; Python takes 500 times as many to read it
 LONG_AND_DAMAGED = "damaged JSON, or Python literals of over 1 MB"
+UNEVEN = "more or fewer values than columns"
+NO_TEXT = "no text"
+NO_RATING = "no rating"
+OFF_SCALE = "rating off the scale"
 # Longer than any that means a character.
 LONG_REFERENCE = re.compile(r"&#\d{20,};?")
 SHOWN_BYTES = 2000  # of the first record
 NOT_UTF8 = "invalid UTF-8"  # a repair that loses letters
-GZIP_MAGIC = b"\x1f\x8b"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-
-def detect_format(path: Path) -> str:
-    """Tell JSON lines, JSON array and Python literals apart.
-
-    Raises:
-        UserError: the file is missing, or it is something else.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file of reviews")
-    with open_binary(path) as stream:
-        start = _read_some(stream, PROBED_BYTES)
-    if _is_utf16(start):
-        raise UserError(
-            f"{path} is written in UTF-16; convert it to UTF-8 with `iconv -f"
-            " UTF-16 -t UTF-8`"
-        )
-    start = start.removeprefix(BYTE_ORDER_MARK).replace(b"\0", b"").lstrip()
-    if not start:
-        return "JSON lines"  # an empty file: no lines
-    if start.startswith(b"["):
-        return "JSON array"
-    for line in start.splitlines()[:20]:
-        # Invalid UTF-8 makes JSON no literal.
-        if _as_json(line.decode("utf-8", "replace").encode()) is not None:
-            return "JSON lines"
-        if _as_literal(line) is not None:
-            return "Python literals"
-    if start.startswith(b"{"):
-        return "JSON lines"  # damaged at the start; the counts will show it
-    raise UserError(
-        f"{path} is not a file of reviews: it begins with {start[:40]!r}. Use"
-        " JSON lines, a JSON array or Python literals, plain or gzipped."
-        " pandas turns a table into JSON lines: `read_csv(...)"
-        ".to_json(..., orient='records', lines=True)`"
-    )
-
-
-def _is_utf16(start: bytes) -> bool:
-    """Tell UTF-16 by its mark, or by the empty half of most characters.
-
-    Of the first character, a bracket, too.
-    """
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return True
-    if start[:2].count(0) != 1:
-        return False
-    fewer, more = sorted((start[::2].count(0), start[1::2].count(0)))
-    return more > len(start) / 16 and fewer < more / 10
-
-
-def is_gzipped(path: Path) -> bool:
-    """Look at the first two bytes, whatever the name says."""
-    with path.open("rb") as stream:
-        return stream.read(2) == GZIP_MAGIC
-
-
-def open_binary(path: Path) -> BufferedIOBase:
-    """Open a plain or gzipped file for reading bytes."""
-    return gzip.open(path) if is_gzipped(path) else path.open("rb")
-
-
-def _read_some(stream: BufferedIOBase, size: int) -> bytes:
-    """Read up to `size` bytes; less where the file is cut off."""
-    content = b""
-    try:
-        while len(content) < size and (more := stream.read1(1 << 16)):
-            content += more
-    except (EOFError, OSError, zlib.error):
-        pass  # the lenient reader counts it as a truncated file
-    return content
+Record = tuple[int, bytes | str]  # line, content; a text says why none
 
 
 def unescape(text: str) -> str:
@@ -124,32 +55,39 @@ def unescape(text: str) -> str:
     return html.unescape(text).replace("\0", "")
 
 
-def records(
-    path: Path, file_format: str
-) -> Iterator[tuple[int, int, bytes | str]]:
+def records(path: Path, form: Form) -> Iterator[tuple[int, int, bytes | str]]:
     """Yield (record, line, content) of a file, both counted from 1.
 
-    Where there is no content a string says why: a record is too long, or a
-    gzip stream breaks off or goes wrong, which ends the records.
+    A row of a table comes as a JSON object. Where there is no content a
+    string says why: a record is too long, or a packed file breaks off or
+    goes wrong, which ends the records.
     """
-    pieces = _array_items if file_format == "JSON array" else _lines
     with open_binary(path) as stream:
-        for record, (line, content) in enumerate(pieces(stream), start=1):
-            if record == 1 and isinstance(content, bytes):
-                content = content.removeprefix(BYTE_ORDER_MARK)
+        pieces = pieces_of(stream, form)
+        for record, (line, content) in enumerate(pieces, start=1):
             yield record, line, content
 
 
-def show_first(path: Path, file_format: str) -> str:
+def pieces_of(stream: BufferedIOBase, form: Form) -> Iterator[Record]:
+    """Yield (line, content) of the records of an open file."""
+    if form.name == "table":
+        return _rows(stream, form)
+    if form.name != "Python literals" and form.name != "JSON lines":
+        return _objects(stream, form.name == "wrapped JSON")
+    lines = _lines(stream)
+    return lines if form.name == "Python literals" else _regroup(lines)
+
+
+def show_first(path: Path, form: Form) -> str:
     """Return the first record of a file as far as it can be printed."""
-    for _, _, content in records(path, file_format):
+    for _, _, content in records(path, form):
         if isinstance(content, str):
             return content  # why there is none
         return content[:SHOWN_BYTES].decode("utf-8", "replace").strip()
     return "empty file"
 
 
-def _lines(stream: BufferedIOBase) -> Iterator[tuple[int, bytes | str]]:
+def _lines(stream: BufferedIOBase) -> Iterator[Record]:
     """Yield the lines that are not blank, with their numbers."""
     number = 0
     while True:
@@ -159,9 +97,11 @@ def _lines(stream: BufferedIOBase) -> Iterator[tuple[int, bytes | str]]:
             too_long = len(line) == MAX_RECORD_BYTES
             while len(line) == MAX_RECORD_BYTES and not line.endswith(b"\n"):
                 line = stream.readline(MAX_RECORD_BYTES)
-        except (EOFError, OSError, zlib.error):
+        except DAMAGED:
             yield number, TRUNCATED
             return
+        if number == 1:
+            line = line.removeprefix(BYTE_ORDER_MARK)
         if not line and not too_long:
             return
         if too_long:
@@ -170,10 +110,99 @@ def _lines(stream: BufferedIOBase) -> Iterator[tuple[int, bytes | str]]:
             yield number, line
 
 
-def _array_items(
-    stream: BufferedIOBase,
-) -> Iterator[tuple[int, bytes | str]]:
-    """Yield the objects of a JSON array, whatever its layout."""
+def _regroup(lines: Iterator[Record]) -> Iterator[Record]:
+    """Take objects that share a line apart, and join one that spans several.
+
+    What is neither comes line by line, as it stands.
+    """
+    waiting: list[tuple[int, bytes]] = []  # of an object that may go on
+    for number, line in lines:
+        if isinstance(line, str) or _is_one_object(line):
+            yield from waiting
+            waiting = []
+            yield number, line
+            continue
+        if not waiting and (shared := _take_apart(line)):
+            yield from ((number, content) for content in shared)
+            continue
+        if not waiting and not line.lstrip().startswith(b"{"):
+            yield number, line
+            continue
+        waiting.append((number, line))
+        joined = b"".join(content for _, content in waiting)
+        if line.rstrip().endswith(b"}") and as_json(joined) is not None:
+            yield waiting[0][0], joined
+            waiting = []
+        elif len(waiting) == MAX_SPANNED:
+            yield from waiting
+            waiting = []
+    yield from waiting
+
+
+def _is_one_object(line: bytes) -> bool:
+    """Say whether a line can only be one object, sound or damaged."""
+    stripped = line.strip(b" \t\r\n,")
+    return (
+        stripped.startswith(b"{")
+        and stripped.endswith(b"}")
+        and (
+            re.search(rb"\}[\s,]*\{", stripped) is None
+            or as_json(stripped) is not None
+        )
+    )
+
+
+def _take_apart(line: bytes) -> list[bytes]:
+    """Return the objects of a line that holds nothing else, or nothing."""
+    pieces = [content for _, content in _objects(io.BytesIO(line))]
+    contents = [piece for piece in pieces if isinstance(piece, bytes)]
+    sound = all(as_json(content) is not None for content in contents)
+    return contents if sound and len(contents) > 1 else []
+
+
+def _rows(stream: BufferedIOBase, form: Form) -> Iterator[Record]:
+    """Yield the rows of a table as JSON objects."""
+    # Bytes that are no UTF-8 come out again as they were.
+    text = io.TextIOWrapper(
+        cast(BinaryIO, stream),
+        "utf-8-sig",
+        errors="surrogateescape",
+        newline="",
+    )
+    reader = read_table((line.replace("\0", "") for line in text), form)
+    header: list[str] = []
+    end = 0
+    while True:
+        start = end + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            row = [TOO_LONG]
+        except DAMAGED:
+            yield start, TRUNCATED
+            return
+        end = reader.line_num
+        if row == [TOO_LONG]:
+            yield start, TOO_LONG
+        elif not header:
+            header = row
+        elif row and len(row) != len(header):
+            yield start, UNEVEN
+        elif row:
+            record = dict(zip(header, row, strict=True))
+            content = json.dumps(record, ensure_ascii=False)
+            yield start, content.encode("utf-8", "surrogateescape")
+
+
+def _objects(
+    stream: BufferedIOBase, wrapped: bool = False
+) -> Iterator[Record]:
+    """Yield objects one after another, in an array or not.
+
+    Of objects that wrap the records, those inside come.
+    """
     decoder = json.JSONDecoder(strict=False)
     # Bytes that are no UTF-8 come out again as they were.
     utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
@@ -183,15 +212,16 @@ def _array_items(
         assert skipped is not None  # it may be empty
         line += text.count("\n", position, skipped.end())
         position = skipped.end()
+        value = None
         try:
-            _, end = decoder.raw_decode(text, position)
+            value, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):  # also of a very long number
             if more and len(text) - position < MAX_RECORD_BYTES:
                 text, position = text[position:], 0
                 try:
                     # `read` would lose what it has when the file breaks off.
                     piece = stream.read1(PROBED_BYTES)
-                except (EOFError, OSError, zlib.error):
+                except DAMAGED:
                     yield line, TRUNCATED
                     return
                 more = bool(piece)
@@ -199,12 +229,13 @@ def _array_items(
                 continue
             if position == len(text):
                 return
-            # Damaged: go on where the next object begins.
-            following = re.compile(r"\}(?=\s*[,\]\n])[\s,\[\]]*(?=\{)").search(
-                text, position
-            )
-            end = following.end() if following else len(text)
-        yield line, text[position:end].encode("utf-8", "surrogateescape")
+            end = _next_object(text, position, decoder)
+        content = text[position:end].encode("utf-8", "surrogateescape")
+        inside = wrapped_records(value) if wrapped else None
+        for record in inside or []:
+            yield line, json.dumps(record).encode()
+        if not inside:
+            yield line, content
         line += text.count("\n", position, end)
         position = end
         if position > PROBED_BYTES:
@@ -212,35 +243,70 @@ def _array_items(
             text, position = text[position:], 0
 
 
-def parse(content: bytes | str) -> tuple[dict[str, Any] | None, str]:
+def _next_object(text: str, damaged: int, decoder: json.JSONDecoder) -> int:
+    """Return where the object after a damaged one begins, or the end.
+
+    That is after a brace and a separator; or, where the damaged object has no
+    end of its own, at a sound one that has a text.
+    """
+    for brace in re.compile(r"\{").finditer(text, damaged + 1):
+        start = brace.start()
+        before = text[max(damaged, start - 64) : start]
+        if re.search(r"\}\s*[,\]\n][\s,\[\]]*$", before):
+            return start
+        try:
+            value, _ = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        if fields.knows_text(value):
+            return start
+    return len(text)
+
+
+def parse(
+    content: bytes | str,
+    names: Names = NAMES,
+    scale: tuple[float, float] = ratings.STARS,
+) -> tuple[dict[str, Any] | None, str]:
     """Turn a record into a row, or say why it is dropped.
+
+    Args:
+        content: of `records`.
+        names: field -> the names it is read from; see `fields.find_names`.
+        scale: the worst and the best rating.
 
     Returns:
         (row, the repair that was needed, or "") or (None, the reason).
     """
     if isinstance(content, str):
         return None, content
-    record, repair = _as_object(content)
+    record, repair = as_object(content)
     if record is None:
         too_long = len(content) > MAX_LITERAL_BYTES
         return None, LONG_AND_DAMAGED if too_long else "damaged JSON"
-    text = _first(record, "text")
+    text = read_text(record, names["text"])
+    if text is None:
+        return None, NO_TEXT
+    overall = ratings.read_rating(first(record, names["overall"]), scale[1])
+    if overall is None:
+        return None, NO_RATING
+    if not scale[0] <= overall <= scale[1]:  # also true for NaN
+        return None, OFF_SCALE
+    label = label_of(ratings.to_stars(overall, scale))
+    row = {"text": text, "overall": overall, "label": label}
+    for name in IDENTIFIERS:
+        row[name] = _as_name(first(record, names[name]))
+    return row, repair
+
+
+def read_text(record: dict[str, Any], names: tuple[str, ...]) -> str | None:
+    """Return the text of a record, cleaned, or None if it has none."""
+    text = first(record, names)
     if not isinstance(text, str):
-        return None, "no text"
+        return None
     # Half of a surrogate pair cannot be written as UTF-8.
     text = text.encode("utf-8", "replace").decode("utf-8")
-    text = unescape(text).strip()
-    if not text:
-        return None, "no text"
-    overall = _as_rating(_first(record, "overall"))
-    if overall is None:
-        return None, "no rating"
-    if not 0 <= overall <= 5:  # also true for NaN
-        return None, "rating outside 0 to 5"
-    row = {"text": text, "overall": overall, "label": label_of(overall)}
-    for name in IDENTIFIERS:
-        row[name] = _as_name(_first(record, name))
-    return row, repair
+    return unescape(text).strip() or None
 
 
 def _as_name(value: Any) -> str | None:
@@ -257,79 +323,27 @@ def _as_name(value: Any) -> str | None:
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
-def _as_object(content: bytes) -> tuple[dict[str, Any] | None, str]:
+def as_object(content: bytes) -> tuple[dict[str, Any] | None, str]:
     """Parse a record, mending it where nothing is guessed."""
-    record = _as_json(content)
+    record = as_json(content)
     if record is not None:
         return record, ""
     mended = content.replace(b"\0", b"").strip().removesuffix(b",")
     readable = mended.decode("utf-8", "replace").encode()
     lost = NOT_UTF8 if readable != mended else ""
-    record = _as_json(readable)
+    record = as_json(readable)
     if record is not None:
         return record, lost or "NUL or a comma at the end"
-    record = _as_literal(readable)
+    record = as_literal(readable)
     return record, "" if record is None else lost or "Python literal"
 
 
-def _as_json(content: bytes) -> dict[str, Any] | None:
-    """Parse a JSON object; of a key that comes twice the first counts."""
-    try:
-        record = json.loads(
-            content.decode("utf-8"),
-            strict=False,
-            object_pairs_hook=lambda pairs: dict(reversed(pairs)),
-        )
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _as_literal(content: bytes) -> dict[str, Any] | None:
-    """Parse a Python dictionary display; nothing is ever evaluated."""
-    text = content.decode("utf-8", "replace").strip()
-    if not text.startswith("{") or len(text) > MAX_LITERAL_BYTES:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd escapes
-            record = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _first(record: dict[str, Any], name: str) -> Any:
+def first(record: dict[str, Any], names: tuple[str, ...]) -> Any:
     """Return the first of a field's names that is there and not empty."""
-    values = (record.get(key) for key in NAMES[name])
+    values = (record.get(key) for key in names)
     return next((value for value in values if not _is_empty(value)), None)
 
 
 def _is_empty(value: Any) -> bool:
     """Tell what says nothing: null, and a text of spaces."""
     return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _as_rating(value: Any) -> float | None:
-    """Turn a number, or a text that is one, into a float."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    if isinstance(value, str) and not re.fullmatch(r"[\s\d.]+", value):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None if isinstance(value, str) else math.inf
-
-
-def is_whole(path: Path) -> bool:
-    """Read a gzipped file to its end, where its check sum stands."""
-    if not is_gzipped(path):
-        return True
-    try:
-        with gzip.open(path) as stream:
-            while stream.read(PROBED_BYTES):
-                pass
-    except (EOFError, OSError, zlib.error):
-        return False
-    return True

@@ -62,7 +62,7 @@ def fetch_reviews(source: str, categories: list[str]) -> dict[str, list[Path]]:
     """Return the files of each category: packaged, downloaded, or your own.
 
     Args:
-        source: a name of reviews.yaml, or a folder with files of reviews.
+        source: a name of reviews.yaml, a file of reviews, or a folder of them.
         categories: names of that source's categories; empty means all.
 
     Raises:
@@ -70,12 +70,16 @@ def fetch_reviews(source: str, categories: list[str]) -> dict[str, list[Path]]:
     """
     entries = registry()
     if source not in entries:
-        folder = paths.resolve(source)
-        if folder.is_dir():
-            return _find_own(folder, categories)
+        own = paths.resolve(source)
+        if own.is_dir():
+            return _find_own(own, categories)
+        if own.is_file():
+            review_files = {own.name.split(".")[0]: [own]}
+            _check_categories(str(own), categories, review_files)
+            return review_files
         raise UserError(
-            f"there are no reviews and no folder called {source!r}; known:"
-            f" {', '.join(entries)}"
+            f"there are no reviews, no file and no folder called {source!r};"
+            f" known: {', '.join(entries)}"
         )
     entry = entries[source]
     _check_categories(source, categories, entry.categories)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import reading
+from nlp_helpers.data.labels import ID2LABEL
 
 SPLITS = ("train", "validation")
 SPLIT_FILE = "split.json"  # how it was made
@@ -104,6 +105,29 @@ def split(
         connection.close()
         files.write_json(staging / SPLIT_FILE, {"group_by": group_by})
     return counts
+
+
+def check_classes(splits: Path) -> None:
+    """Ask for texts of every class to learn from.
+
+    Args:
+        splits: the folder that `split` wrote.
+
+    Raises:
+        UserError: a class has none.
+    """
+    found = reading.query_parquet(
+        "SELECT label, count(*) AS n FROM train GROUP BY label",
+        train=splits / "train.parquet",
+    ).set_index("label")["n"]
+    counts = {name: int(found.get(n, 0)) for n, name in ID2LABEL.items()}
+    missing = [name for name, count in counts.items() if not count]
+    if missing:
+        raise UserError(
+            f"no training review is {' or '.join(missing)}: {counts}; give"
+            " more reviews, or a larger sample_per_category; if their ratings"
+            " have another scale, set rating_scale"
+        )
 
 
 def read_groups(splits: Path, side: str) -> pd.Series:

@@ -33,7 +33,10 @@ def splits(tmp_path_factory):
     with (folder / "reviews.json").open("w") as file:
         for number in range(ROWS):
             text = " ".join(generator.choice(words, generator.integers(1, 60)))
-            record = {"reviewText": f"{number} {text}", "overall": number % 6}
+            record = {
+                "reviewText": f"{number} {text}",
+                "overall": number % 5 + 1,
+            }
             file.write(json.dumps(record) + "\n")
     reading.read_reviews({"a": [folder / "reviews.json"]}, folder / "parts")
     splitting.split(folder / "parts", folder / "splits", test_size=0.2)

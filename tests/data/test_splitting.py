@@ -7,6 +7,7 @@ import pytest
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import reading, sources, splitting
+from nlp_helpers.data.fields import Wanted
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,8 @@ def make_parts(tmp_path, name, records, num_files=1):
         lines = map(json.dumps, records[number::num_files])
         path.write_text("\n".join(lines))
         paths.append(path)
-    reading.read_reviews({"a": paths}, tmp_path / name)
+    wanted = Wanted(rating_scale=(1.0, 5.0))  # some lack the fives
+    reading.read_reviews({"a": paths}, tmp_path / name, wanted=wanted)
     return tmp_path / name
 
 
@@ -154,7 +156,7 @@ def test_the_sample_is_what_was_asked_for(tmp_path, sample):
     for category in ("a", "b'c"):
         path = tmp_path / f"{category}.json"
         records = [
-            {"reviewText": f"{category} {n}", "overall": n % 6}
+            {"reviewText": f"{category} {n}", "overall": n % 5 + 1}
             for n in range(40)
         ]
         path.write_text("\n".join(map(json.dumps, records)))

@@ -1,0 +1,278 @@
+"""Files as they are published: packed, wrapped, exported and accompanied."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import subprocess
+import zipfile
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nlp_helpers.core.errors import UserError
+from nlp_helpers.data import reading, sources
+from nlp_helpers.data.fields import Wanted
+
+RATINGS = [5, 1, 3, 4, 2] * 40
+REVIEWS = [
+    {"asin": f"B{n % 7}", "text": f'No {n}: "fine", he\nsaid', "rating": r}
+    for n, r in enumerate(RATINGS)
+]
+
+
+def read(path, content=None, **wanted):
+    """Read one file; return its report and its rows in the file's order."""
+    if content is not None:
+        path.write_bytes(content)
+    target = path.with_name("part.parquet")
+    report = reading.read_file(path, "a", target, Wanted(**wanted))
+    report.check(0.01)
+    rows = pq.read_table(target).to_pylist()
+    return report, sorted(rows, key=lambda row: row["record"])
+
+
+def table(records, **options):
+    return pd.DataFrame(records).to_csv(index=False, **options).encode()
+
+
+def renamed(**names):
+    return [{names[key]: r[key] for key in names} for r in REVIEWS]
+
+
+LINES = "\n".join(map(json.dumps, REVIEWS)).encode()
+FORMS = {
+    "CSV": table(REVIEWS),
+    "CSV of Windows": b"\xef\xbb\xbf" + table(REVIEWS, lineterminator="\r\n"),
+    "CSV with ;": table(REVIEWS, sep=";"),
+    "TSV": table(REVIEWS, sep="\t"),
+    "JSON lines": LINES,
+    "JSON objects": json.dumps(REVIEWS, indent=2)[1:-1]
+    .replace("\n  },", "\n  }")
+    .encode(),
+    "JSON objects in a row": b"".join(LINES.split(b"\n")),
+    "JSON array": json.dumps(REVIEWS).encode(),
+    "wrapped JSON": json.dumps({"n": 200, "reviews": REVIEWS}).encode(),
+    "wrapped JSON deep": json.dumps(
+        {"data": {"items": REVIEWS}}, indent=1
+    ).encode(),
+    "wrapped JSON by key": json.dumps(
+        {f"r{n}": review for n, review in enumerate(REVIEWS)}
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_usual_layouts_are_read(tmp_path, name):
+    report, rows = read(tmp_path / "reviews", FORMS[name])
+    assert name.startswith(str(report.form)), report.form
+    expected = "lenient" if "wrapped" in name else "strict"
+    assert report.reader == expected
+    assert not report.dropped and not report.repaired
+    assert [row["text"] for row in rows] == [r["text"] for r in REVIEWS]
+    assert [row["overall"] for row in rows] == RATINGS
+    assert [row["product"] for row in rows] == [r["asin"] for r in REVIEWS]
+
+
+@pytest.mark.parametrize("name", ["CSV", "TSV", "JSON objects"])
+def test_both_readers_agree(tmp_path, name, monkeypatch):
+    _, strict = read(tmp_path / "reviews", FORMS[name])
+    monkeypatch.setattr(reading, "_is_for_duckdb", lambda report: False)
+    report, lenient = read(tmp_path / "reviews")
+    assert report.reader == "lenient" and lenient == strict
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "rating"),
+    [
+        (("Text", "Score"), "Text", "Score"),
+        (("verified_reviews", "rating"), "verified_reviews", "rating"),
+        (("review_body", "star_rating"), "review_body", "star_rating"),
+        (("reviews.text", "reviews.rating"), "reviews.text", "reviews.rating"),
+        (("Review Text", "Rating"), "Review Text", "Rating"),
+        (("content", "score"), "content", "score"),
+        (("text", "stars"), "text", "stars"),
+    ],
+)
+@pytest.mark.parametrize("write", [table, json.dumps])
+def test_usual_names_are_found_and_said(tmp_path, names, text, rating, write):
+    records = renamed(text=names[0], rating=names[1])
+    written = write(records)
+    content = written if isinstance(written, bytes) else written.encode()
+    report, rows = read(tmp_path / "reviews", content)
+    assert len(rows) == 200
+    [row] = reading.tabulate([report]).to_dict("records")
+    assert (row["text"], row["rating"]) == (text, rating)
+    assert row["ratings"] == "1 to 5"
+
+
+def test_fields_can_be_named(tmp_path):
+    records = renamed(text="blurb", rating="grade", asin="asin")
+    for content in (table(records), json.dumps(records).encode()):
+        path = tmp_path / "reviews.csv"
+        chosen = {"text_field": "blurb", "label_field": "grade"}
+        _, rows = read(path, content, **chosen)
+        assert [r["text"] for r in rows] == [r["text"] for r in REVIEWS]
+        with pytest.raises(UserError, match="no field 'blurp'.*mean 'blurb'"):
+            read(path, text_field="blurp")
+        with pytest.raises(
+            UserError, match="hold the text; the fields are blurb, grade, asi"
+        ):
+            read(path)
+        with pytest.raises(UserError, match="hold the rating; the fields are"):
+            read(path, text_field="blurb")
+
+
+def zipped(*names):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, LINES)
+    return buffer.getvalue()
+
+
+def zstandard(content):
+    buffer = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(buffer, "zstd") as stream:
+        stream.write(content)
+    return buffer.getvalue().to_pybytes()
+
+
+PACKED = {
+    "gz": gzip.compress(LINES),
+    "bz2": bz2.compress(LINES),
+    "xz": lzma.compress(LINES),
+    "zst": zstandard(LINES),
+    "zip": zipped("a.json", "__MACOSX/._a.json", ".DS_Store"),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_packed_files_are_read_whatever_their_name(tmp_path, name):
+    report, rows = read(tmp_path / "reviews.json", PACKED[name])
+    assert [row["text"] for row in rows] == [r["text"] for r in REVIEWS]
+    assert not report.dropped
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *((name, "cut off") for name in ("gz", "bz2", "xz", "zst")),
+        *((name, "flipped") for name in ("gz", "bz2", "xz")),
+    ],
+)
+def test_a_damaged_packed_file_is_no_whole_one(tmp_path, name, damage):
+    content = bytearray(PACKED[name])
+    if damage == "cut off":
+        del content[len(content) * 2 // 3 :]
+    else:
+        content[len(content) // 2] ^= 0xFF
+    (tmp_path / "reviews").write_bytes(content)
+    report = reading.read_file(tmp_path / "reviews", "a", tmp_path / "part")
+    assert report.dropped["truncated file"] == 1
+
+
+def excel():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<x/>")
+        archive.writestr("xl/workbook.xml", "<x/>")
+    return buffer.getvalue()
+
+
+def parquet():
+    buffer = io.BytesIO()
+    pd.DataFrame(REVIEWS).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zipped("a.json", "b.json"), "holds 2 files; unpack it: unzip '"),
+        (excel(), "is an Excel file; save it as CSV"),
+        (parquet(), r"a Parquet file; .*pandas\.read_parquet\("),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "download it again"),
+        (b"x" * 257 + b"ustar\0" + b"x" * 99, "tar -xf"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (
+            pd.DataFrame(REVIEWS).to_json().encode(),
+            "reviewText or text holds {'0': .*the file has asin, text, rating",
+        ),
+    ],
+)
+def test_what_cannot_be_read_comes_with_what_to_do(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / "reviews", content)
+
+
+def test_the_parquet_command_works(tmp_path, python):
+    path = tmp_path / "reviews.parquet"
+    with pytest.raises(UserError) as error:
+        read(path, parquet())
+    command = str(error.value).partition("JSON lines: ")[2]
+    command = command.replace("python", str(python), 1)
+    subprocess.run(command, shell=True, check=True, timeout=120)
+    _, rows = read(tmp_path / "reviews.parquet.jsonl")
+    assert [row["text"] for row in rows] == [r["text"] for r in REVIEWS]
+
+
+def test_metadata_beside_the_reviews_can_be_left_out(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "Software.json").write_bytes(LINES)
+    meta = [{"asin": "B1", "title": "x", "also_buy": [], "price": "$1"}] * 9
+    (tmp_path / "mine" / "meta_Software.json").write_bytes(
+        "\n".join(map(json.dumps, meta)).encode()
+    )
+
+    def run(categories):
+        found = sources.fetch_reviews(str(tmp_path / "mine"), categories)
+        return reading.read_reviews(found, tmp_path / "parts")
+
+    with pytest.raises(UserError, match="meta_S.*asin, title, .* categories"):
+        run([])
+    [report] = run(["Software"])
+    assert report.kept == 200
+
+
+def test_one_file_is_a_source(tmp_path):
+    path = tmp_path / "Software.csv"
+    path.write_bytes(FORMS["CSV"])
+    assert sources.fetch_reviews(str(path), []) == {"Software": [path]}
+
+
+SOUND = {"text": "sound", "rating": 5}
+
+
+@pytest.mark.parametrize(
+    "damaged", ['{"text": "no end", "rating": 5', "{oops"]
+)
+@pytest.mark.parametrize("joint", [", ", ",\n", "\n"])
+@pytest.mark.parametrize("brackets", ["[]", ["", ""]])
+def test_a_sound_record_is_kept_wherever_it_stands(
+    tmp_path, damaged, joint, brackets
+):
+    """Beside damage, beside another on its line, or over several lines."""
+    sound = json.dumps(SOUND)
+    pieces = [sound, damaged, sound, sound + " " + sound, sound]
+    content = joint.join(pieces)
+    if joint == "\n":
+        content += joint + json.dumps(SOUND, indent=1) + joint + sound
+    path = tmp_path / "reviews"
+    path.write_text(brackets[0] + content + brackets[1])
+    target = tmp_path / "part.parquet"
+    report = reading.read_file(path, "a", target)
+    assert report.dropped == {"damaged JSON": 1}
+    assert report.kept == content.count("sound")
+
+
+def test_ragged_rows_of_a_table_are_counted(tmp_path):
+    content = table(REVIEWS) + b"B1,too short\nB2,too,long,5,6\n"
+    report, rows = read(tmp_path / "reviews", content)
+    assert report.dropped == {"more or fewer values than columns": 2}
+    assert len(rows) == 200
+    assert [reject["line"] for reject in report.rejects] == [402, 403]
