@@ -118,8 +118,9 @@ def _regroup(lines: Iterator[Record]) -> Iterator[Record]:
     waiting: list[tuple[int, bytes]] = []  # of an object that may go on
     for number, line in lines:
         if isinstance(line, str) or _is_one_object(line):
-            yield from waiting
-            waiting = []
+            if waiting:
+                yield from waiting
+                waiting = []
             yield number, line
             continue
         if not waiting and (shared := _take_apart(line)):
@@ -141,6 +142,8 @@ def _regroup(lines: Iterator[Record]) -> Iterator[Record]:
 
 def _is_one_object(line: bytes) -> bool:
     """Say whether a line can only be one object, sound or damaged."""
+    if line.count(b"{") == 1 and line[:1] == b"{" and line[-2:] == b"}\n":
+        return True  # nearly all of them
     stripped = line.strip(b" \t\r\n,")
     return (
         stripped.startswith(b"{")
