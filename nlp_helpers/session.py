@@ -14,6 +14,7 @@ import transformers
 from huggingface_hub.utils import disable_progress_bars
 from tqdm.auto import tqdm
 
+from nlp_helpers import formatting
 from nlp_helpers.core import engine, files
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.core.paths import (
@@ -59,8 +60,9 @@ def start(seed: int, device: str = "auto") -> Session:
     """Seed every generator, choose the device, silence the libraries.
 
     Keras is told to compute with torch; that has to happen before its import.
-    A runner that names a file in NLP_HELPERS_SESSION finds there what its
-    record says of device, precision and threads.
+    Tables are shown as `formatting` has it. A runner that names a file in
+    NLP_HELPERS_SESSION finds there what its record says of device, precision
+    and threads.
 
     Args:
         seed: seeds Python, NumPy and torch, on every device.
@@ -71,6 +73,7 @@ def start(seed: int, device: str = "auto") -> Session:
     """
     os.environ["KERAS_BACKEND"] = "torch"
     silence_libraries()
+    formatting.use_for_tables()
     limit_threads()
     random.seed(seed)
     np.random.seed(seed)

@@ -14,6 +14,7 @@ DOCUMENT = ROOT / "docs" / "architecture.md"
 # A room, or a module of the package itself, imports only from floors below.
 FLOORS = (
     {"core"},
+    {"formatting"},
     {"language_models", "models", "parameters", "plots", "session"},
     {"data"},
     {"classification"},

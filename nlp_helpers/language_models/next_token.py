@@ -5,9 +5,11 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from nlp_helpers import formatting
 from nlp_helpers.core.errors import UserError
 
 CHOICES = 5  # shown of each step
+SHOWN_TEXT = 50  # characters of the text before a step: the newest
 
 
 def top_k_table(
@@ -84,18 +86,21 @@ def decode_greedily(
 
     Returns:
         The prompt with its continuation, shape (1, T + steps), and a table
-        with one row a step: the text so far and the CHOICES best tokens with
-        their probabilities in per cent.
+        with one row a step: the end of the text so far and the CHOICES best
+        tokens with their probabilities.
     """
     rows = []
     for step in range(1, num_steps + 1):
         logits = next_token_logits(model, input_ids)
         best = top_k_table(logits, tokenizer, CHOICES)
-        row = {"step": step, "text so far": tokenizer.decode(input_ids[0])}
+        text = str(tokenizer.decode(input_ids[0]))
+        text = formatting.ending(text, SHOWN_TEXT)
+        row = {"step": step, "text so far": text}
         for rank, token, probability in zip(
             best.index, best["token"], best["probability"], strict=True
         ):
-            row[f"choice {rank}"] = f"{token!r} {100 * probability:.0f} %"
+            shown = formatting.decimal(probability)
+            row[f"choice {rank}"] = f"{token!r} {shown}"
         rows.append(row)
         chosen = logits.argmax().reshape(1, 1)
         input_ids = torch.cat([input_ids, chosen], dim=1)
