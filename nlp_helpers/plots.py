@@ -2,35 +2,74 @@
 
 The functions use matplotlib's Figure, not pyplot: nothing is kept open and no
 back end is chosen. Colours are from the Okabe-Ito palette, which colour-blind
-readers can tell apart.
+readers can tell apart, those of it that stand out from white. Each figure has
+a description, for readers who cannot see it.
 """
 
-from collections.abc import Sequence
+import base64
+import html
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Image
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from nlp_helpers.core import files
+from nlp_helpers.formatting import count, decimal
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
+# On white: lines and bars 3 to 1 or more, text 4.5 to 1 (WCAG 2.2).
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 CLASS_COLOURS = {"neutral": GREY, "positive": GREEN, "negative": ORANGE}
 MAX_BARS = 50  # of a histogram
+MAX_NAMED = 5  # bars of a chart that its description names
 
 
-def save(figure: Figure, path: Path) -> Image:
+class Chart(Figure):
+    """A figure, and a sentence that says what it shows."""
+
+    description = ""
+
+
+class Picture:
+    """A PNG and its description, for any notebook viewer.
+
+    JupyterLab, nbconvert and Sphinx draw an `image/png` without alternative
+    text, whatever its metadata say; in HTML the text arrives. Whoever cannot
+    show HTML takes the PNG.
+    """
+
+    def __init__(self, png: bytes, title: str, alt: str) -> None:
+        """Take the content of a PNG file, and what is to be read for it."""
+        self.png, self.title, self.alt = png, title, alt
+
+    def _repr_mimebundle_(
+        self, include: Any = None, exclude: Any = None
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        """Return the picture in each form, and metadata, for IPython."""
+        png = base64.b64encode(self.png).decode("ascii")
+        alt, source = html.escape(self.alt), f"data:image/png;base64,{png}"
+        forms = {
+            "text/html": f'<img alt="{alt}" src="{source}">',
+            "image/png": png,
+            "text/plain": f"<figure: {self.title}>",
+        }
+        return forms, {"image/png": {"alt": self.alt}}
+
+
+def save(figure: Figure, path: Path) -> Picture:
     """Write a figure as PNG and return it for display in the notebook."""
     with files.writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without the Software entry, equal figures are equal files.
         figure.savefig(path, dpi=100, metadata={"Software": None})
-    image = Image(filename=str(path))
-    image.alt = figure.get_suptitle()  # no argument in Colab's IPython 7
-    return image
+    title = figure.get_suptitle()
+    description = getattr(figure, "description", "")  # of a Figure: none
+    return Picture(path.read_bytes(), title, description or title)
 
 
 def _figure(
@@ -39,15 +78,30 @@ def _figure(
     height: float = 3.5,
     columns: int = 1,
     sharex: bool = False,
-) -> tuple[Figure, list[Axes]]:
+) -> tuple[Chart, list[Axes]]:
     """Return a figure with one row of axes without the box."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Chart(figsize=(width, height), layout="constrained")
     # Prompts and tokens are data: a "$" in them must not start a formula.
     figure.suptitle(title, parse_math=False)
     axes = list(figure.subplots(1, columns, squeeze=False, sharex=sharex)[0])
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _join(parts: Iterable[str]) -> str:
+    """Return the parts of a description as a list in a sentence."""
+    first = list(parts)
+    more = len(first) - MAX_NAMED
+    if more > 0:
+        first = [*first[:MAX_NAMED], f"and {more} more"]
+    return ", ".join(first)
+
+
+def _name_bars(names: Iterable[str], values: Iterable[float]) -> str:
+    """Return the bars of a chart, each with its length."""
+    pairs = zip(names, values, strict=True)
+    return _join(f"{name} {decimal(value)}" for name, value in pairs)
 
 
 def _draw_probabilities(
@@ -57,7 +111,7 @@ def _draw_probabilities(
     rows = np.arange(len(tokens))
     bars = axis.barh(rows, probabilities, color=BLUE)
     axis.set_yticks(rows, tokens, family="monospace", parse_math=False)
-    axis.bar_label(bars, fmt="{:.2g}", padding=3)
+    axis.bar_label(bars, fmt=decimal, padding=3)
     axis.invert_yaxis()
     axis.margins(x=0.15)
     axis.set_xlabel("probability")
@@ -65,16 +119,18 @@ def _draw_probabilities(
 
 def probability_bars(
     tokens: Sequence[str], probabilities: Sequence[float], title: str
-) -> Figure:
+) -> Chart:
     """Draw one bar a token, first token on top."""
     figure, [axis] = _figure(title, height=0.9 + 0.28 * len(tokens))
     _draw_probabilities(axis, tokens, probabilities)
+    named = _name_bars(tokens, probabilities)
+    figure.description = f"Bar chart. {title}: probability of {named}."
     return figure
 
 
 def candidate_bars(
     tables: dict[str, tuple[Sequence[str], Sequence[float]]], title: str
-) -> Figure:
+) -> Chart:
     """Draw several top-k lists side by side: name -> (tokens, scores)."""
     rows = max(len(tokens) for tokens, _ in tables.values())
     # One scale for all, so that long bars mean sure answers.
@@ -87,10 +143,15 @@ def candidate_bars(
         _draw_probabilities(axis, tokens, scores)
         axis.set_title(name, fontsize="medium", parse_math=False)
         axis.locator_params(axis="x", nbins=4)  # more would touch
+    named = "; ".join(
+        f"{name}: {_name_bars(tokens, scores)}"
+        for name, (tokens, scores) in tables.items()
+    )
+    figure.description = f"Bar charts side by side. {title}. {named}."
     return figure
 
 
-def class_balance(counts: pd.Series, title: str) -> Figure:
+def class_balance(counts: pd.Series, title: str) -> Chart:
     """Draw the number of rows of each class (index: class names)."""
     figure, [axis] = _figure(title, height=2.2)
     colours = [CLASS_COLOURS[name] for name in counts.index]
@@ -99,12 +160,14 @@ def class_balance(counts: pd.Series, title: str) -> Figure:
     axis.invert_yaxis()
     axis.margins(x=0.1)
     axis.set_xlabel("rows")
+    named = _join(f"{name} {number:,}" for name, number in counts.items())
+    figure.description = f"Bar chart. {title}: {named}."
     return figure
 
 
 def length_histogram(
     lengths: Sequence[int], max_length: int, title: str
-) -> Figure:
+) -> Chart:
     """Draw the distribution of text lengths in tokens."""
     figure, [axis] = _figure(title, height=3.0)
     first, last = min(lengths), max(lengths)
@@ -118,12 +181,16 @@ def length_histogram(
         axis.axvline(max_length, color=GREY, ls="--", label="max_length")
     axis.set(xlabel="tokens, [CLS] and [SEP] included", ylabel="rows")
     axis.legend(frameon=False)
+    figure.description = (
+        f"Histogram. {title}, in tokens: from {first} to {last}, median"
+        f" {median:.0f}; max_length is {max_length}."
+    )
     return figure
 
 
 def loss_curves(
     losses: dict[str, Sequence[float]], window: int, title: str
-) -> Figure:
+) -> Chart:
     """Draw the training loss of each run as the running mean of its steps.
 
     Args:
@@ -133,29 +200,31 @@ def loss_curves(
         title: of the figure.
     """
     figure, [axis] = _figure(title)
+    named = []
     for (name, values), colour in zip(
         losses.items(), cycle((BLUE, ORANGE, GREEN, GREY)), strict=False
     ):
         steps = np.arange(1, len(values) + 1)
         if len(losses) == 1:
-            axis.plot(
-                steps, values, color=colour, alpha=0.25, label="each step"
-            )
+            axis.plot(steps, values, color=GREY, lw=0.6, label="each step")
         smooth = pd.Series(values).rolling(window, min_periods=1).mean()
-        label = f"{name}, mean of {window} steps"
-        axis.plot(steps, smooth, color=colour, label=label)
+        label = f"{name}, mean of {count(window, 'step')}"
+        axis.plot(steps, smooth, color=colour, lw=2, label=label)
+        ends = " to ".join(decimal(smooth.iloc[end]) for end in (0, -1))
+        named.append(f"{label}: from {ends}")
     axis.set(xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
     axis.legend(frameon=False)
+    figure.description = f"Line chart. {title}. {'; '.join(named)}."
     return figure
 
 
 def confusion_matrix(
     matrix: np.ndarray, names: Sequence[str], title: str
-) -> Figure:
+) -> Chart:
     """Draw counts, rows the true classes, columns the predicted ones."""
     figure, [axis] = _figure(title, 4.2, 3.8)
     fractions = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
-    axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    image = axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(matrix.shape):
         axis.text(
             column,
@@ -163,18 +232,37 @@ def confusion_matrix(
             f"{matrix[row, column]}",
             ha="center",
             va="center",
-            color="white" if fractions[row, column] > 0.5 else "black",
+            color=_text_colour(image, fractions[row, column]),
         )
     ticks = range(len(names))
     axis.set_xticks(ticks, names)
     axis.set_yticks(ticks, names)
     axis.set(xlabel="predicted", ylabel="true")
+    rows = "; ".join(
+        f"of the {name} texts, {_name_bars(names, row)}"
+        for name, row in zip(names, fractions, strict=True)
+    )
+    figure.description = (
+        f"Table of shares. {title}. What the texts of each class were taken"
+        f" for: {rows}."
+    )
     return figure
+
+
+def _text_colour(image: ScalarMappable, value: float) -> str:
+    """Return black or white, what stands out more from a field's colour."""
+    red, green, blue, _ = image.to_rgba(np.array(value))
+    luminance = sum(
+        weight * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
+        for weight, c in ((0.2126, red), (0.7152, green), (0.0722, blue))
+    )
+    # Where both have the same contrast, by the formula of WCAG.
+    return "black" if luminance > (1.05 * 0.05) ** 0.5 - 0.05 else "white"
 
 
 def score_bars(
     scores: pd.DataFrame, reference: tuple[str, float], title: str
-) -> Figure:
+) -> Chart:
     """Draw a bar for each row of `scores`, with its interval.
 
     Args:
@@ -190,17 +278,26 @@ def score_bars(
     )
     axis.barh(list(scores.index), macro_f1, xerr=spread, color=BLUE, capsize=3)
     for row, value in enumerate(macro_f1):
-        axis.text(0.01, row, f"{value:.2f}", va="center", color="white")
+        axis.text(0.01, row, decimal(value), va="center", color="white")
     name, height = reference
     axis.axvline(height, color=ORANGE, ls="--", label=name)
     axis.set(xlabel="macro-F1, with 95 % interval", xlim=(0, 1))
     # Above the bars, which can be as long as the axis.
     axis.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
     axis.invert_yaxis()
+    named = "; ".join(
+        f"{row.Index} {decimal(row.macro_f1)}"
+        f" ({decimal(row.low)} to {decimal(row.high)})"
+        for row in scores.itertuples()
+    )
+    figure.description = (
+        f"Bar chart with 95 % intervals. {title}: {named}. A dashed line at"
+        f" {decimal(height)}: {name}."
+    )
     return figure
 
 
-def reliability_diagram(table: pd.DataFrame, title: str) -> Figure:
+def reliability_diagram(table: pd.DataFrame, title: str) -> Chart:
     """Draw accuracy against confidence, and how many texts stand behind.
 
     Args:
@@ -214,12 +311,19 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> Figure:
     left.legend(frameon=False)
     right.bar(table["confidence"], table["texts"], width=0.06, color=BLUE)
     right.set(xlabel="confidence", ylabel="texts", xlim=(0, 1))
+    pairs = zip(table["confidence"], table["accuracy"], strict=True)
+    named = ", ".join(f"{decimal(x)} and {decimal(y)}" for x, y in pairs)
+    most = table["confidence"].iloc[int(table["texts"].argmax())]
+    figure.description = (
+        f"Line chart and histogram. {title}. Confidence and accuracy, point by"
+        f" point: {named}. Most texts are at confidence {decimal(most)}."
+    )
     return figure
 
 
 def sweep(
     table: pd.DataFrame, parameters: Sequence[str], metric: str, title: str
-) -> Figure:
+) -> Chart:
     """Draw a metric of every run against each parameter, with the means.
 
     Args:
@@ -235,9 +339,14 @@ def sweep(
         labels = table[name].map(str)  # a value may be a list
         values = list(dict.fromkeys(labels))
         positions = [values.index(value) for value in labels]
-        axis.plot(positions, table[metric], "o", color=BLUE, alpha=0.6)
+        # Rings: runs that are nearly equal can be told apart.
+        axis.plot(positions, table[metric], "o", color=BLUE, mfc="none")
         means = table.groupby(labels, sort=False)[metric].mean()
         axis.plot(range(len(values)), means[values], color=ORANGE, ls="--")
         axis.set_xticks(range(len(values)), values)
         axis.set(xlabel=name, ylabel=metric)
+    figure.description = (
+        f"Points and their means. {title}: {metric} of"
+        f" {count(len(table), 'run')} against {' and '.join(parameters)}."
+    )
     return figure

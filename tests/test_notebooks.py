@@ -5,6 +5,7 @@ from collections import Counter
 import nbformat
 import pytest
 from packaging.requirements import Requirement
+from pages import export_images
 
 from nlp_helpers import __version__
 from nlp_helpers.core import paths
@@ -120,3 +121,14 @@ def test_the_reference_is_this_notebook_executed(project, notebook):
             for folder in (project, paths.cache_folder()):
                 assert str(folder) not in str(output)
             assert not re.search(r"/(home|root|Users|tmp)/", str(output))
+
+
+def test_every_picture_of_an_exported_page_is_described(project, tmp_path):
+    paths = sorted(project.glob("outputs/reference/*.ipynb"))
+    for notebook, images in export_images(paths, tmp_path).items():
+        reference = read(project, notebook, "outputs/reference")
+        sources = "\n".join(cell.source for cell in code_cells(reference))
+        assert len(images) == sources.count("plots.save(") > 0
+        alts = [image["alt"] for image in images]
+        assert len(set(alts)) == len(alts)
+        assert all(alt.endswith(".") and len(alt) > 40 for alt in alts), alts
