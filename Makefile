@@ -3,6 +3,7 @@ VENV ?= .venv
 PROFILE ?= offline
 NOTEBOOKS ?=
 PYTEST_ARGS ?=
+LAB_ARGS ?=
 UV ?= uv
 START ?=
 
@@ -36,8 +37,14 @@ test: $(VENV)/.ready ## run the tests but the slow ones (PYTEST_ARGS="-k word": 
 test-all: $(VENV)/.ready ## run every test (PYTEST_ARGS="-m slow": the slow ones alone)
 	$(PY) -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
 
-lab: $(VENV)/.ready ## open the notebooks in JupyterLab
-	$(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+lab: $(VENV)/.ready ## open copies of the notebooks in JupyterLab (LAB_ARGS="--port 8890": its options)
+	@mkdir -p my_notebooks
+	@for source in notebooks/*.ipynb; do copy="my_$$source"; \
+	  if [ ! -e "$$copy" ]; then cp "$$source" "$$copy"; \
+	  elif [ "$$source" -nt "$$copy" ]; then \
+	    echo "$$copy is kept; $$source has changed since: rename your copy to get the new one"; fi; done
+	$(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/my_notebooks \
+	  --LabApp.news_url=None $(LAB_ARGS)
 
 reference: $(VENV)/.ready ## run all notebooks (offline, float32) and make the result the new outputs/reference
 	NLP_HELPERS_FLOAT32=1 $(PY) -m nlp_helpers run --force

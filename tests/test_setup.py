@@ -11,9 +11,12 @@ import json
 import os
 import platform
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -473,3 +476,73 @@ def test_uv_gets_the_settings_of_pip(install, tmp_path, monkeypatch):
     assert given["ALL_PROXY"] == "http://p.test:1"
     # What was said to uv itself stays.
     assert given["UV_INSECURE_HOST"] == "f.test"
+
+
+def wait_for_page(address, server):
+    """Return JupyterLab's page, once it answers."""
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=10) as page:
+                return page.read().decode()
+        except OSError:
+            assert server.poll() is None, server.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_lab_opens_copies_and_keeps_those_of_the_user(tmp_path):
+    """A real JupyterLab: saved runs must not change what git tracks."""
+    project = tmp_path / "a project"
+    shutil.copytree(ROOT / "notebooks", project / "notebooks")
+    shutil.copy(ROOT / "Makefile", project)
+    environment = project / ".venv"
+    environment.symlink_to(sys.prefix)
+    mine = project / "my_notebooks" / "01_next_token.ipynb"
+    mine.parent.mkdir()
+    mine.write_text("my work")
+    os.utime(mine, (1, 1))  # older than the notebook is
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = f"--no-browser --allow-root --port {port} --IdentityProvider."
+    server = subprocess.Popen(
+        # Whatever the set-up would do, it is done.
+        ["make", "-o", ".venv/.ready", "lab", f"LAB_ARGS={options}token=t"],
+        cwd=project,
+        env={**os.environ, "HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        page = wait_for_page(f"http://127.0.0.1:{port}/lab?token=t", server)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+    output, _ = server.communicate(timeout=60)
+    config = json.loads(
+        page.split('id="jupyter-config-data"')[1]
+        .split(">", 1)[1]
+        .split("</script>")[0]
+    )
+    assert config["news"] == {"disabled": True}  # asks nothing at the start
+    assert "/lab/tree/my_notebooks" in output
+    assert mine.read_text() == "my work"
+    assert "my_notebooks/01_next_token.ipynb is kept" in output
+    for source in (project / "notebooks").glob("*.ipynb"):
+        if source.name != mine.name:
+            copy = project / "my_notebooks" / source.name
+            assert copy.read_bytes() == source.read_bytes()
+            assert f"{copy.name} is kept" not in output
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no repository")
+def test_git_ignores_the_copies_that_lab_opens():
+    """Else a saved run would be in the way of `git pull`."""
+    ignored = subprocess.run(
+        ["git", "check-ignore", "my_notebooks/01_next_token.ipynb"],
+        cwd=ROOT,
+        capture_output=True,
+    )
+    assert ignored.returncode == 0
