@@ -1,5 +1,6 @@
 """Compare a run with the reference: values, not bytes."""
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from nlp_helpers.runner import record, stages, tasks
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 IGNORED_TAG = "nbval-ignore-output"
+INJECTED_TAG = "injected-parameters"  # of the cell that papermill adds
 # Lines that name the machine, and identifiers of table styles.
 MACHINE = (
     (re.compile(r"seed \d+ \| .*"), "SEED, DEVICE AND VERSIONS"),
@@ -122,15 +124,12 @@ def _compare_cells(
     allowed: Mapping[str, float],
 ) -> Iterator[Difference]:
     """Compare the text of the code cells, number by number."""
-    pairs = [
-        [cell for cell in side.cells if cell.cell_type == "code"]
-        for side in (expected, actual)
-    ]
+    pairs = [_code_cells(side) for side in (expected, actual)]
     if [c.source for c in pairs[0]] != [c.source for c in pairs[1]]:
         yield Difference(notebook, "cells", "", "other code", DIFFERENT)
         return
     for number, (old, new) in enumerate(zip(*pairs, strict=True), start=1):
-        if IGNORED_TAG in old.metadata.get("tags", []):
+        if _has_tag(old, IGNORED_TAG):
             continue
         texts = [cell_text(cell) for cell in (old, new)]
         if texts[0] == texts[1]:
@@ -147,6 +146,20 @@ def _compare_cells(
         yield Difference(
             notebook, f"cell {number}", *_first_difference(*texts), verdict
         )
+
+
+def _code_cells(notebook: nbformat.NotebookNode) -> list[Any]:
+    """Return the code cells of the source: not the one of papermill."""
+    return [
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not _has_tag(cell, INJECTED_TAG)
+    ]
+
+
+def _has_tag(cell: nbformat.NotebookNode, tag: str) -> bool:
+    """Return whether a cell carries a tag."""
+    return tag in cell.metadata.get("tags", [])
 
 
 def _judge(
@@ -194,6 +207,8 @@ def _shown(value: Any) -> str:
 def accept(notebooks: list[str]) -> list[Path]:
     """Copy notebooks and metrics of outputs/offline to outputs/reference.
 
+    The copy has the parameters once: papermill's cell repeats them.
+
     Raises:
         UserError: a notebook's last run did not finish, or is of something
             else than what is there now; nothing is copied.
@@ -221,9 +236,40 @@ def accept(notebooks: list[str]) -> list[Path]:
         for part in (f"{name}.ipynb", f"{name}/metrics.json"):
             source = outputs / "offline" / part
             target = outputs / "reference" / part
-            files.write_text(target, source.read_text(encoding="utf-8"))
+            text = source.read_text(encoding="utf-8")
+            if part.endswith(".ipynb"):
+                text = _show_parameters_once(text)
+            files.write_text(target, text)
             written.append(target)
     return written
+
+
+def _show_parameters_once(text: str) -> str:
+    """Leave papermill's cell out, if it sets what the notebook's own does."""
+    notebook = nbformat.reads(text, as_version=4)
+    own, injected = (
+        [cell for cell in notebook.cells if _has_tag(cell, tag)]
+        for tag in ("parameters", INJECTED_TAG)
+    )
+    if [_literals(cell) for cell in own] != [_literals(c) for c in injected]:
+        return text
+    notebook.cells = [cell for cell in notebook.cells if cell not in injected]
+    for number, cell in enumerate(_code_cells(notebook), start=1):
+        cell.execution_count = number
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = number
+    return f"{nbformat.writes(notebook)}\n"
+
+
+def _literals(cell: nbformat.NotebookNode) -> dict[str, Any]:
+    """Return the values that a cell of parameters sets."""
+    return {
+        ast.unparse(target): ast.literal_eval(statement.value)
+        for statement in ast.parse(cell.source).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+    }
 
 
 def reference_notebooks(reference: Path) -> list[str]:

@@ -1,7 +1,10 @@
 import json
 import shutil
 
+import nbformat
 import pytest
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from runs import command
 
 from nlp_helpers.core.errors import UserError
@@ -152,6 +155,47 @@ def test_accept_shows_the_difference_and_replaces(outputs):
     assert "nobody" in done.stdout and "different" in done.stdout
     assert f"wrote outputs/reference/{NAME}/metrics.json" in done.stdout
     assert verdicts(outputs, NAME) == {}
+
+
+def inject(outputs, **changes):
+    """Let papermill put the offline profile's parameters into the run."""
+    path = outputs / "offline" / f"{NAME}.ipynb"
+    notebook = load_notebook_node(str(path))
+    notebook.cells = [
+        cell
+        for cell in notebook.cells
+        if verify.INJECTED_TAG not in cell.metadata.get("tags", [])
+    ]
+    [task] = tasks.plan("offline", ("01",))
+    notebook = parameterize_notebook(notebook, {**task.values, **changes})
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
+        cell.execution_count = number
+    nbformat.write(notebook, path)
+
+
+def parameter_cells(outputs):
+    path = outputs / "reference" / f"{NAME}.ipynb"
+    cells = nbformat.read(path, as_version=4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    counts = [cell.execution_count for cell in code]
+    assert counts == [*range(1, len(code) + 1)]
+    return [c for c in code if 'model_name = "smollm2-135m"' in c.source]
+
+
+def test_the_reference_shows_the_parameters_once(outputs):
+    inject(outputs)
+    finish(outputs)
+    verify.accept([NAME])
+    assert len(parameter_cells(outputs)) == 1
+    assert verdicts(outputs, NAME) == {}
+
+
+def test_the_reference_shows_parameters_that_are_not_the_notebooks(outputs):
+    inject(outputs, num_steps=9)
+    finish(outputs)
+    verify.accept([NAME])
+    assert len(parameter_cells(outputs)) == 2
 
 
 def test_what_is_not_there_is_one_line(outputs):
