@@ -91,8 +91,6 @@ def _columns(table: pd.DataFrame) -> list[tuple[str, list[str], bool]]:
     names = [table.index.name, table.columns.name]
     index = table.index.to_series()
     rows = [str(value) for value in table.index]
-    if pd.api.types.is_float_dtype(index):
-        rows = column(index)
     corner = " / ".join(str(name) for name in names if name is not None)
     shown = [(corner, rows, _is_text(index))]
     for position, name in enumerate(table.columns):

@@ -8,7 +8,7 @@ a description, for readers who cannot see it.
 
 import base64
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,10 @@ def length_histogram(
 
 
 def loss_curves(
-    losses: dict[str, Sequence[float]], window: int, title: str
+    losses: dict[str, Sequence[float]],
+    window: int,
+    title: str,
+    validations: Mapping[str, Sequence[tuple[int, float]]] | None = None,
 ) -> Chart:
     """Draw the training loss of each run as the running mean of its steps.
 
@@ -198,6 +201,8 @@ def loss_curves(
             step by step too.
         window: steps of the running mean.
         title: of the figure.
+        validations: name of a run -> steps, each with the validation loss
+            after it.
     """
     figure, [axis] = _figure(title)
     named = []
@@ -212,6 +217,13 @@ def loss_curves(
         axis.plot(steps, smooth, color=colour, lw=2, label=label)
         ends = " to ".join(decimal(smooth.iloc[end]) for end in (0, -1))
         named.append(f"{label}: from {ends}")
+        if validations and (points := validations[name]):
+            label = f"{name}, validation"
+            at, values = zip(*points, strict=True)
+            axis.plot(at, values, "D", color=colour, mec="black", label=label)
+            named.append(
+                f"{label}: {_join(decimal(loss) for _, loss in points)}"
+            )
     axis.set(xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
     axis.legend(frameon=False)
     figure.description = f"Line chart. {title}. {'; '.join(named)}."

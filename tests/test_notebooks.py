@@ -56,6 +56,35 @@ def test_the_source_has_no_outputs_and_the_house_shape(project, notebook):
         assert re.findall(r"^(\d)\. ", part, re.M) == [*"123"]
 
 
+CITED = re.compile(
+    r"([A-Z]\w+)(?: and ([A-Z]\w+)| et al\.)?(?: \(| )((?:19|20)\d\d)\b"
+)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_who_is_cited_is_in_the_list_of_references(project, notebook):
+    cells = read(project, notebook).cells
+    text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    text, listed = text.split("\n## References\n")
+    entries = [line for line in listed.splitlines() if line]
+    assert len(entries) >= 3
+    for entry in entries:
+        links = re.findall(r"\]\(([^)]+)\)", entry)
+        assert entry.startswith("- ") and links, entry
+        for link in links:
+            local = (project / "notebooks" / link).is_file()
+            assert link.startswith("https://") or local, link
+    cited = CITED.findall(text.replace("11 August 2023", ""))
+    months = {"January", "May", "July", "October", "December"}
+    for first, second, year in cited:
+        if first not in months:
+            assert any(
+                name in entry and second in entry and year in entry
+                for entry in entries
+                for name in [first]
+            ), f"{first} {second} {year}"
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_there_is_one_parameters_cell_of_literals(project, notebook):
     tagged = [
@@ -104,12 +133,8 @@ def test_no_function_is_defined_in_two_notebooks(project):
 def test_the_reference_is_this_notebook_executed(project, notebook):
     source = read(project, notebook)
     reference = read(project, notebook, "outputs/reference")
-    cells = [
-        cell
-        for cell in reference.cells
-        if "injected-parameters" not in cell.metadata.get("tags", [])
-    ]
-    assert [cell.source for cell in cells] == [
+    # The parameters stand there once, without papermill's cell.
+    assert [cell.source for cell in reference.cells] == [
         cell.source for cell in source.cells
     ], f"run `make reference`: {notebook} has changed since"
     counts = [cell.execution_count for cell in code_cells(reference)]

@@ -31,6 +31,9 @@ FIGURES = {
     "losses": lambda: plots.loss_curves(
         {str(seed): [1.1, 0.9, 0.7 + seed / 10] for seed in range(6)}, 2, "t"
     ),
+    "validated": lambda: plots.loss_curves(
+        {"one": [1.1, 0.9, 0.7]}, 2, "t", {"one": [(2, 0.95), (3, 0.9)]}
+    ),
     "scores": lambda: plots.score_bars(SCORES, ("a human rater", 0.85), "t"),
     "reliability": lambda: plots.reliability_diagram(RELIABILITY, "t"),
     "confusion": lambda: plots.confusion_matrix(
@@ -57,6 +60,8 @@ DESCRIPTIONS = {
     "lengths": "Histogram. t, in tokens: from 3 to 12, median 6; max_length"
     " is 12.",
     "loss": "Line chart. t. one, mean of 2 steps: from 1.100 to 0.800.",
+    "validated": "Line chart. t. one, mean of 2 steps: from 1.100 to 0.800;"
+    " one, validation: 0.950, 0.900.",
     "scores": "Bar chart with 95 % intervals. t: words 0.500 (0.400 to"
     " 0.550); BERT 0.700 (0.650 to 0.800). A dashed line at 0.850: a human"
     " rater.",
@@ -177,6 +182,13 @@ def test_the_loss_curve_begins_at_step_1_and_is_a_running_mean():
     each, mean = (line.get_xydata().tolist() for line in axis.lines)
     assert each == [[1, 3], [2, 1], [3, 2]]
     assert mean == [[1, 3], [2, 2], [3, 1.5]]
+
+
+def test_the_validation_losses_stand_at_their_steps():
+    [axis] = FIGURES["validated"]().axes
+    [points] = [line for line in axis.lines if line.get_marker() == "D"]
+    assert points.get_xydata().tolist() == [[2, 0.95], [3, 0.9]]
+    assert points.get_label() == "one, validation"
 
 
 def test_the_rows_of_the_confusion_matrix_are_the_true_classes():

@@ -9,7 +9,7 @@ from nlp_helpers import formatting
 from nlp_helpers.core.errors import UserError
 
 CHOICES = 5  # shown of each step
-SHOWN_TEXT = 50  # characters of the text before a step: the newest
+SHOWN_TEXT = 80  # characters of the text before a step: the newest
 
 
 def top_k_table(

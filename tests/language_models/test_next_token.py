@@ -1,4 +1,6 @@
+import ast
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
+from nlp_helpers import formatting
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.language_models import next_token
 from nlp_helpers.language_models.next_token import top_k_table
@@ -41,6 +44,21 @@ def test_greedy_decoding_equals_generate(causal):
     assert torch.equal(ids, generated)
     assert len(steps) == 6
     assert steps["text so far"].iloc[0] == "The recipe begins with"
+
+
+def test_the_table_of_steps_shows_the_newest_words(causal):
+    tokenizer, model = causal
+    prompt = "The first line is long. " * 10 + "The recipe begins with"
+    ids = tokenizer(prompt, return_tensors="pt").input_ids
+    _, steps = next_token.decode_greedily(model, tokenizer, ids, 2)
+    first, second = steps["text so far"]
+    assert first.startswith("...") and first.endswith("recipe begins with")
+    taken = re.match(r"(' \w+') (0\.\d{3})$", steps["choice 1"].iloc[0])
+    assert taken, steps
+    newest = ast.literal_eval(taken.group(1))
+    assert second.endswith("recipe begins with" + newest)
+    shown = formatting.as_html(steps)
+    assert first in shown and second in shown  # whole
 
 
 def test_decoding_stops_at_the_end_of_the_text(causal):
