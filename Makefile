@@ -43,8 +43,8 @@ lab: $(VENV)/.ready ## open copies of the notebooks in JupyterLab (LAB_ARGS="--p
 	  if [ ! -e "$$copy" ]; then cp "$$source" "$$copy"; \
 	  elif [ "$$source" -nt "$$copy" ]; then \
 	    echo "$$copy is kept; $$source has changed since: rename your copy to get the new one"; fi; done
-	$(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/my_notebooks \
-	  --LabApp.news_url=None $(LAB_ARGS)
+	JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	  $(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/my_notebooks $(LAB_ARGS)
 
 reference: $(VENV)/.ready ## run all notebooks (offline, float32) and make the result the new outputs/reference
 	NLP_HELPERS_FLOAT32=1 $(PY) -m nlp_helpers run --force

@@ -496,6 +496,7 @@ def test_lab_opens_copies_and_keeps_those_of_the_user(tmp_path):
     """A real JupyterLab: saved runs must not change what git tracks."""
     project = tmp_path / "a project"
     shutil.copytree(ROOT / "notebooks", project / "notebooks")
+    shutil.copytree(ROOT / ".jupyter", project / ".jupyter")
     shutil.copy(ROOT / "Makefile", project)
     environment = project / ".venv"
     environment.symlink_to(sys.prefix)
@@ -526,7 +527,10 @@ def test_lab_opens_copies_and_keeps_those_of_the_user(tmp_path):
         .split(">", 1)[1]
         .split("</script>")[0]
     )
-    assert config["news"] == {"disabled": True}  # asks nothing at the start
+    # What asks about news at the first start, and looks for new versions.
+    # (LabApp.news_url=None leaves the question there.)
+    question = "@jupyterlab/apputils-extension:announcements"
+    assert question in config["disabledExtensions"]
     assert "/lab/tree/my_notebooks" in output
     assert mine.read_text() == "my work"
     assert "my_notebooks/01_next_token.ipynb is kept" in output
