@@ -1,8 +1,10 @@
 import ast
+import json
 import re
 from collections import Counter
 
 import nbformat
+import papermill
 import pytest
 from packaging.requirements import Requirement
 from pages import export_images
@@ -157,3 +159,30 @@ def test_every_picture_of_an_exported_page_is_described(project, tmp_path):
         alts = [image["alt"] for image in images]
         assert len(set(alts)) == len(alts)
         assert all(alt.endswith(".") and len(alt) > 40 for alt in alts), alts
+
+
+@pytest.mark.slow
+def test_notebook_4_says_what_it_did_to_data_without_ids(project, root):
+    """It said `review: 0 of 0 on both sides`, and nothing of what was cut."""
+    (root / "mine").mkdir()
+    rows = [
+        {"reviewText": f"word {n} and more to say here", "overall": 1 + n % 5}
+        for n in range(200)
+    ]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (root / "mine" / "reviews.jsonl").write_text(text)
+    executed = papermill.execute_notebook(
+        project / "notebooks" / "04_amazon_preprocessing.ipynb",
+        None,
+        {"review_source": str(root / "mine"), "max_length": 6},
+        kernel_name="python3",
+        progress_bar=False,
+    )
+    printed = "".join(
+        output.get("text", "")
+        for cell in code_cells(executed)
+        for output in cell.outputs
+    )
+    assert "no row names its review, so each row stood alone" in printed
+    assert "0 of 0" not in printed
+    assert "cut to 6 tokens, or just as long: 200 rows" in printed

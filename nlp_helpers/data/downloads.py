@@ -62,8 +62,8 @@ def _download(url: str, target: Path, rows: int) -> Path:
     if problem:
         raise UserError(
             f"{url} {problem}, so {target.name} cannot be downloaded; try"
-            " again later (the part that arrived is kept), or use the offline"
-            " profile, which needs no network"
+            " again later (the part that arrived is kept), or set"
+            " review_source to amazon-snippets, which needs no network"
         )
     complete.replace(target)
     partial.unlink(missing_ok=True)

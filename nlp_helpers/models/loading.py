@@ -326,6 +326,12 @@ def _cached(name: str, hashes: Iterable[str]) -> Path:
     return paths.cache_folder() / "models" / f"{name}-{key}"
 
 
+def _without_network() -> str:
+    """Return the names of the models that installed packages bring."""
+    names = [n for n, e in registry().items() if not isinstance(e, HubModel)]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
 def _fetch_hub(name: str, entry: HubModel) -> Path:
     """Download a pinned revision into the Hub's cache, or find it there."""
     from huggingface_hub import HfApi, snapshot_download
@@ -361,7 +367,8 @@ def _fetch_hub(name: str, entry: HubModel) -> Path:
     raise UserError(
         f"model {name} ({entry.repository} at {entry.revision[:12]}) is not in"
         f" the Hugging Face cache and the Hub cannot be reached ({reason});"
-        " use the offline profile, which needs no network"
+        f" connect, or set model_name to {_without_network()}, which need no"
+        " network (params/offline has one for each notebook)"
     )
 
 

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.data import downloads
+from nlp_helpers.data import downloads, sources
 
 ROWS = [
     b"%s\n" % hashlib.sha512(b"%d" % n).hexdigest().encode()
@@ -103,7 +103,9 @@ def test_no_answer_is_one_line_with_the_cause(mirror, tmp_path, path, cause):
         downloads.download(url, tmp_path / "a.json.gz")
     message = str(error.value)
     assert message.startswith(url) and cause in message
-    assert "offline profile" in message and "\n" not in message
+    assert "set review_source to amazon-snippets" in message
+    assert "\n" not in message
+    assert sources.registry()["amazon-snippets"].source == "package"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])

@@ -262,7 +262,7 @@ def test_a_closed_hub_ends_the_run_with_one_line(project, root, python):
     assert done.returncode == 1
     [line] = done.stderr.strip().splitlines()
     assert "google-bert/bert-base-uncased at 86b5e0934494" in line
-    assert "use the offline profile" in line
+    assert "set model_name to smollm2-135m, minilm-l6 or" in line
 
 
 def test_outside_the_project_the_error_names_the_folder(root, python):
