@@ -27,7 +27,8 @@ IDENTIFIERS = ("product", "reviewer", "review")
 # What others call them, in lower case and without spaces and signs: Amazon's
 # 2015 release (review_body, star_rating), Kaggle's exports (Text, Score;
 # verified_reviews, rating; reviews.text, reviews.rating; Review Text), Yelp
-# (text, stars), app stores (content, score). The first that is there counts.
+# (text, stars), app stores (content, score). SNAP's 2013
+# files (review/text, review/score). The first that is there counts.
 USUAL = {
     "text": (
         "reviewtext text reviewbody reviewstext verifiedreviews reviewcontent"
@@ -35,9 +36,12 @@ USUAL = {
     ).split(),
     "overall": (
         "overall rating starrating reviewrating reviewsrating stars score"
+        " reviewscore"
     ).split(),
-    "product": "parentasin asin asins productid itemid appid".split(),
-    "reviewer": "reviewerid userid customerid authorid".split(),
+    "product": (
+        "parentasin asin asins productid productproductid itemid appid"
+    ).split(),
+    "reviewer": "reviewerid userid reviewuserid customerid authorid".split(),
     "review": ["reviewid"],
 }
 
@@ -88,7 +92,8 @@ def find_names(path: Path, columns: Collection[str], wanted: Wanted) -> Names:
             what = "text" if field == "text" else "rating"
             raise UserError(
                 f"{path}: no field is known to hold the {what}; the fields"
-                f" are {', '.join(columns)}. {remedy}; a file that holds no"
+                f" are {', '.join(columns)} (of a table, what its first line"
+                f" says). {remedy}; a file that holds no"
                 " reviews is left out by naming the others in categories"
             )
     return {field: found or NAMES[field] for field, found in names.items()}

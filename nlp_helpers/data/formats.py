@@ -67,6 +67,8 @@ OTHERS = {
 }
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|\?xml)", re.IGNORECASE)
 NAME = re.compile(r"[^\W\d]\w*(?:[ ._/()-]*\w[)?]?)*")  # of a column
+# review/text: I like it.
+BLOCK_LINE = re.compile(r"^(\w+/\w+): (.*)$", re.MULTILINE)
 # {"reviews": [{ and {"text": {"0": hold many records in one object.
 WRAPPED = re.compile(r'\s*\{\s*"([^"]*)"\s*:\s*([\[{])\s*["{]')
 
@@ -77,7 +79,8 @@ class Form:
 
     Attributes:
         name: JSON lines, JSON objects (over several lines each), JSON array,
-            wrapped JSON (all records in one object), Python literals, table.
+            wrapped JSON (all records in one object), Python literals, text
+            blocks (a line a field), table.
         delimiter: of a table.
         quoting: of a table; whether "a, b" is one value.
     """
@@ -215,6 +218,8 @@ def detect_start(start: bytes, name: str, text_field: str = "") -> Form | None:
             return Form("JSON lines")
         if as_literal(line.encode()) is not None:
             return Form("Python literals")
+    if knows_text(dict(BLOCK_LINE.findall(text))):
+        return Form("text blocks")
     if text.startswith("{"):
         return Form("JSON lines")  # damaged there; the counts will show it
     return detect_table(start, name, text_field)

@@ -83,10 +83,16 @@ def describe_scale(ratings: Counter[float], scale: tuple[float, float]) -> str:
             " classes: take reviews with a rating between"
         )
     else:
+        lowest, highest = math.floor(values[0]), math.ceil(values[-1])
         remedy = (
             "name the worst and the best that can be given, for example"
-            f" rating_scale: [{values[0]:g}, {values[-1]:g}]"
+            f" rating_scale: [{lowest}, {highest}]"
         )
+        if values[0] == 0 and values[-1] == scale[1]:
+            remedy += (
+                "; if 0 means that none was given, raise max_bad_fraction to"
+                " leave those out"
+            )
     expected = "from {:g} to {:g}".format(*scale)
     return f"its ratings are {_show(values)}, not {expected}; {remedy}"
 

@@ -397,7 +397,8 @@ def _is_for_duckdb(report: Report) -> bool:
     """Say whether DuckDB reads such a file, and its columns' names."""
     lower = {name.lower() for name in report.columns}
     return (
-        report.form.name not in ("Python literals", "wrapped JSON")
+        report.form.name
+        not in ("Python literals", "text blocks", "wrapped JSON")
         and detect_packing(report.path) in ("plain", "gzip", "zstd")
         # DuckDB's names are the same in any case.
         and (report.form.name != "table" or len(lower) == len(report.columns))

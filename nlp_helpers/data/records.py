@@ -13,12 +13,14 @@ import json
 import re
 from collections.abc import Iterator
 from io import BufferedIOBase
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from nlp_helpers.data import fields, ratings
 from nlp_helpers.data.fields import IDENTIFIERS, NAMES, Names
 from nlp_helpers.data.formats import (
+    BLOCK_LINE,
     BYTE_ORDER_MARK,
     DAMAGED,
     MAX_LITERAL_BYTES,
@@ -72,6 +74,8 @@ def pieces_of(stream: BufferedIOBase, form: Form) -> Iterator[Record]:
     """Yield (line, content) of the records of an open file."""
     if form.name == "table":
         return _rows(stream, form)
+    if form.name == "text blocks":
+        return _blocks(_lines(stream, blank=True))
     if form.name != "Python literals" and form.name != "JSON lines":
         return _objects(stream, form.name == "wrapped JSON")
     lines = _lines(stream)
@@ -87,8 +91,8 @@ def show_first(path: Path, form: Form) -> str:
     return "empty file"
 
 
-def _lines(stream: BufferedIOBase) -> Iterator[Record]:
-    """Yield the lines that are not blank, with their numbers."""
+def _lines(stream: BufferedIOBase, blank: bool = False) -> Iterator[Record]:
+    """Yield the lines with their numbers, the blank ones only if wanted."""
     number = 0
     while True:
         number += 1
@@ -106,7 +110,7 @@ def _lines(stream: BufferedIOBase) -> Iterator[Record]:
             return
         if too_long:
             yield number, TOO_LONG
-        elif line.strip(b" \t\r\n"):
+        elif blank or line.strip(b" \t\r\n"):
             yield number, line
 
 
@@ -161,6 +165,30 @@ def _take_apart(line: bytes) -> list[bytes]:
     contents = [piece for piece in pieces if isinstance(piece, bytes)]
     sound = all(as_json(content) is not None for content in contents)
     return contents if sound and len(contents) > 1 else []
+
+
+def _blocks(lines: Iterator[Record]) -> Iterator[Record]:
+    """Yield blocks of lines `field: value` as JSON objects.
+
+    A blank line ends a block; a line without a field goes on with a value.
+    """
+    record: dict[str, str] = {}
+    name, start = "", 0
+    for number, line in chain(lines, [(0, b"")]):
+        if isinstance(line, str):
+            yield number, line
+            continue
+        # Bytes that are no UTF-8 come out again as they were.
+        text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+        if match := BLOCK_LINE.fullmatch(text):
+            name, start = match[1], start or number
+            record[name] = match[2]
+        elif text.strip() and name:
+            record[name] += f"\n{text}"
+        elif record:
+            content = json.dumps(record, ensure_ascii=False)
+            yield start, content.encode("utf-8", "surrogateescape")
+            record, start, name = {}, 0, ""
 
 
 def _rows(stream: BufferedIOBase, form: Form) -> Iterator[Record]:
