@@ -182,6 +182,8 @@ def verify(
             outputs / "offline", reference, task.notebook
         )
     ]
+    for kept in filter(None, map(comparison.describe_kept, planned)):
+        click.echo(kept, err=True)
     console.show(console.comparison(differences))
     if any(d.verdict == comparison.DIFFERENT for d in differences):
         sys.exit(3)

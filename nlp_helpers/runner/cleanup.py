@@ -17,10 +17,16 @@ def runs() -> Iterator[tuple[str, dict[str, Any]]]:
     A run that says it is running, and whose process is gone, is `stale`.
     """
     outputs = paths.outputs()
-    for path in sorted(outputs.rglob("run.json")):
+    for path in _records():
         content = record.read_record(path)
         folder = path.parent.relative_to(outputs).as_posix()
         yield folder, content or {"status": "unreadable"}
+
+
+def _records() -> list[Path]:
+    """Return the run.json of every run; an attempt has its own in its run."""
+    found = paths.outputs().rglob("run.json")
+    return sorted(p for p in found if p.parent.name != record.ATTEMPT)
 
 
 def clean(dry_run: bool = False) -> Iterator[tuple[Path, int]]:
@@ -28,8 +34,7 @@ def clean(dry_run: bool = False) -> Iterator[tuple[Path, int]]:
 
     Nothing is touched that belongs to a run which is still going on.
     """
-    outputs = paths.outputs()
-    for path in sorted(outputs.rglob("run.json")):
+    for path in _records():
         content = record.read_record(path)
         if not content or content["status"] not in ENDED:
             continue

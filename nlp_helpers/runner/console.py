@@ -162,6 +162,13 @@ def runs(records: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
             content["status"],
             content.get("started", ""),
             str(content.get("seconds", "")),
-            content.get("error") or "",
+            "; ".join(filter(None, [content.get("error"), _kept(content)])),
         )
     return table
+
+
+def _kept(content: Mapping[str, Any]) -> str:
+    """Say of which run the results are, if not of the last one."""
+    if "kept" not in content:
+        return ""
+    return f"kept: the results of {content['kept']['started']}"

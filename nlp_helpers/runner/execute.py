@@ -27,6 +27,7 @@ from nlp_helpers.runner import client, forkserver, record, secrets, watch
 from nlp_helpers.runner.stages import Stage
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")  # of an object's repr
+ATTEMPT_PATH = re.compile(rf"(/|\\\\){re.escape(record.ATTEMPT)}\b")
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SESSION_FILE = "session.json"
@@ -40,9 +41,12 @@ class NotebookFailed(UserError):
 class Execution:
     """One notebook on its way from `source` to `output`.
 
-    The output is written to a hidden file and renamed when the notebook ends,
-    in whatever way; run.json in the folder of the same name says how. The old
-    copy, metrics and figures go first, so none passes as one of this run.
+    The output is written to a hidden file and renamed when the notebook ends:
+    to `output` if it finished, else to `record.failed_notebook`; run.json in
+    the folder of the same name says how it ended. Results of a finished run
+    stay until the new ones are whole, which are written to a folder of their
+    own meanwhile. What is left of other runs goes first, so that nothing
+    passes as a result of this one.
     """
 
     def __init__(
@@ -66,7 +70,8 @@ class Execution:
         """
         self.source, self.output, self.stage = source, output, stage
         self.description = description
-        self.folder = output.with_suffix("")
+        self.folder = self.results = output.with_suffix("")
+        self.hidden = record.hidden_notebook(output)
         self.watch = watch.Watch(threads, on_cell)
         self.session: dict[str, Any] = {}  # see `session.start`
 
@@ -87,37 +92,32 @@ class Execution:
 
     def _run_locked(self) -> float:
         """Execute, with the folder to ourselves."""
-        metrics = self.folder / "metrics.json"
-        for path in (self.output, metrics):
-            path.unlink(missing_ok=True)
-        if (figures := self.folder / "figures").is_dir():
-            shutil.rmtree(figures)
-        run_record = record.Record(
-            self.folder / "run.json",
-            {**self.description, **record.environment()},
-        )
-        hidden = self.output.with_name(f".{self.output.name}")
+        if record.is_whole(self.folder):  # of a runner that was killed
+            record.take_over(self.folder)
+        kept = record.kept(self.output)
+        self.results = self.folder / record.ATTEMPT if kept else self.folder
+        self._remove_old()
+        content = {**self.description, **record.environment()}
+        if kept:
+            content["kept"] = kept
+        run_record = record.Record(self.folder / "run.json", content)
         problem: str | None = " was interrupted"
         results: dict[str, Any] = {}
         try:
-            problem = self._execute(hidden)
-            if hidden.exists():
-                notebook = nbformat.read(hidden, as_version=4)
-                results["cells"] = client.cell_seconds(notebook)
-                saved = _save(notebook, hidden, self.output)
-                problem = problem or saved
-            cleaned = _remove_secrets(metrics)
-            problem = problem or cleaned
-            problem = problem or self._missing()
-            if problem:
-                problem, _ = secrets.remove(problem)
-            else:
+            problem = self._execute()
+            problem = self._check(problem, results)
+            if not problem and not kept:
+                self.hidden.replace(self.output)
                 results["artifacts"] = record.artifacts(self.output)
         except Exception as error:
             problem, _ = secrets.remove(f": {type(error).__name__}: {error}")
             raise
         finally:
-            hidden.unlink(missing_ok=True)
+            failed = record.failed_notebook(self.output)
+            if problem and self.hidden.exists():
+                self.hidden.replace(failed)
+            elif not problem:
+                failed.unlink(missing_ok=True)
             status = "failed" if problem else "finished"
             if self.watch.stopped:
                 status = "interrupted"
@@ -132,6 +132,42 @@ class Execution:
             raise NotebookFailed(f"{self.source.name}{problem}")
         return seconds
 
+    def _remove_old(self) -> None:
+        """Remove what could pass as a result of this run."""
+        paths_of_old = [self.hidden, self.results / "metrics.json"]
+        if self.results == self.folder:
+            paths_of_old.append(self.output)
+        for path in paths_of_old:
+            path.unlink(missing_ok=True)
+        if (figures := self.results / "figures").is_dir():
+            shutil.rmtree(figures)
+
+    def _check(
+        self, problem: str | None, results: dict[str, Any]
+    ) -> str | None:
+        """Look at what the cells left; return what went wrong, or None.
+
+        Args:
+            problem: what went wrong before.
+            results: the seconds of the cells are added to it.
+        """
+        metrics = self.results / "metrics.json"
+        leaked = _remove_secrets(metrics)
+        missing = self.stage.missing(self.results)
+        if self.hidden.exists():
+            notebook = nbformat.read(self.hidden, as_version=4)
+            results["cells"] = client.cell_seconds(notebook)
+            saved = _save(notebook, self.hidden)
+            problem = problem or saved
+        problem = problem or leaked or (f": {missing}" if missing else None)
+        if problem:
+            return secrets.remove(problem)[0]
+        if self.results != self.folder:  # where they are until now
+            text = self.hidden.read_text(encoding="utf-8")
+            text = ATTEMPT_PATH.sub("", text)
+            self.hidden.write_text(text, encoding="utf-8")
+        return None
+
     @contextmanager
     def _private_folder(self) -> Iterator[Path]:
         """Give a folder for sockets, and for what the session writes down."""
@@ -143,24 +179,23 @@ class Execution:
                 if path.exists():
                     self.session = files.read_json(path)
 
-    def _missing(self) -> str | None:
-        """Return what the stage lacks, after the file's name."""
-        missing = self.stage.missing(self.folder)
-        return f": {missing}" if missing else None
-
-    def _execute(self, hidden: Path) -> str | None:
+    def _execute(self) -> str | None:
         """Run the cells; return what went wrong, after the file's name.
 
         Raises:
             UserError: there is no kernel to run them.
         """
         client.register()
+        values = dict(self.description["parameters"])
+        if self.results != self.folder:
+            place = Path(values["output_dir"]) / record.ATTEMPT
+            values["output_dir"] = place.as_posix()
         try:
             with self._private_folder() as folder:
                 papermill.execute_notebook(
                     _as_template(self.source),
-                    _as_template(hidden),
-                    self.description["parameters"],
+                    _as_template(self.hidden),
+                    values,
                     kernel_name="python3",
                     engine_name=client.ENGINE,
                     # Twice a cell, which takes longer than most cells.
@@ -170,7 +205,7 @@ class Execution:
                     watch=self.watch,
                     session_file=folder / SESSION_FILE,
                     folder=str(self.source.parent),
-                    hidden=hidden,
+                    hidden=self.hidden,
                 )
         except PapermillExecutionError as error:
             message = ANSI_COLOUR.sub("", f"{error.ename}: {error.evalue}")
@@ -244,7 +279,7 @@ def settings_for_kernels(use_forkserver: bool) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _save(notebook: NotebookNode, hidden: Path, output: Path) -> str | None:
+def _save(notebook: NotebookNode, hidden: Path) -> str | None:
     """Write the executed notebook, repeatable and without secrets.
 
     Clock times, random ids and addresses are removed, so that equal runs are
@@ -269,7 +304,6 @@ def _save(notebook: NotebookNode, hidden: Path, output: Path) -> str | None:
                         texts[name] = ADDRESS.sub(">", texts[name])
     kinds = sorted(set(secrets.remove_from(notebook)))
     nbformat.write(notebook, hidden)
-    hidden.replace(output)
     if kinds:
         return f": its outputs held {', '.join(kinds)}; removed from the copy"
     return None

@@ -129,7 +129,9 @@ class Runner:
             else:  # nobody foresaw it; the other notebooks go on
                 traceback.print_exc()
                 problem = f"{name}: {type(error).__name__}: {error}"
-        return Result(task.label, "failed", task.output, problem=problem)
+        failed = record.failed_notebook(task.output)
+        output = failed if failed.exists() else task.output
+        return Result(task.label, "failed", output, problem=problem)
 
     def _run_or_skip(self, task: Task) -> Result:
         """Run a notebook, unless what it would write is there."""

@@ -21,6 +21,7 @@ from nlp_helpers.runner.stages import Stage, read_stages
 from nlp_helpers.runner.tasks import Task
 
 PACKAGE = Path(nlp_helpers.__file__).parent
+ATTEMPT = ".attempt"  # in a run's folder: a new run, while an old one is kept
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 # The entries that decide what a run writes, on whatever machine.
 INPUT_KEYS = (
@@ -52,10 +53,20 @@ class Record:
         files.write_json(path, self.content)
 
     def finish(self, status: str, **results: Any) -> float:
-        """Write `finished`, `failed` or `interrupted`; return the seconds."""
+        """Write `finished`, `failed` or `interrupted`; return the seconds.
+
+        The record of an attempt that finished goes beside its results, which
+        then take the place of those that were kept.
+        """
         seconds = round(time.perf_counter() - self.started, 2)
         self.content |= {"status": status, "seconds": seconds, **results}
-        files.write_json(self.path, self.content)
+        if status == "finished" and self.content.pop("kept", None):
+            files.write_json(
+                self.path.parent / ATTEMPT / "run.json", self.content
+            )
+            take_over(self.path.parent)
+        else:
+            files.write_json(self.path, self.content)
         return seconds
 
 
@@ -63,11 +74,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """Return what a run.json says, or None if there is none to be read.
 
     A record that says `running` is returned as `stale` when the process that
-    wrote it is gone, and with it its lock.
+    wrote it is gone, and with it its lock. What it was killed at, when all
+    was whole and only renames were left, is done first.
     """
+    lock_path = folders.exclusive_path(path.parent)
+    if is_whole(path.parent) and not folders.is_locked(lock_path):
+        with folders.exclusive(path.parent):
+            take_over(path.parent)
     try:
         content = files.read_json(path)
-        lock_path = folders.exclusive_path(path.parent)
         if content["status"] == "running" and not folders.is_locked(lock_path):
             # Unless it ended between the two.
             content = files.read_json(path)
@@ -76,6 +91,62 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return content
+
+
+def finished(content: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the record of the run whose results are there, or None.
+
+    After a run that did not finish these are of the one before it, if that one
+    was whole: its record is the entry `kept`.
+    """
+    if content and content["status"] != "finished":
+        return content.get("kept")
+    return content
+
+
+def kept(output: Path) -> dict[str, Any] | None:
+    """Return the record of the results that a new run must not destroy."""
+    content = finished(read_record(output.with_suffix("") / "run.json"))
+    if not content or not output.is_file():
+        return None
+    return content if artifacts(output) == content.get("artifacts") else None
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether an attempt has only to be moved to its place."""
+    return (folder / ATTEMPT / "run.json").is_file()
+
+
+def take_over(folder: Path) -> None:
+    """Put a whole attempt in the place of the results before it.
+
+    Its run.json goes last. If this is interrupted, it can be called again.
+    """
+    attempt = folder / ATTEMPT
+    record_path = attempt / "run.json"
+    for new in sorted(attempt.iterdir()):
+        if new != record_path and not new.name.startswith("."):
+            old = folder / new.name
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+            new.rename(old)
+    output = folder.with_name(f"{folder.name}.ipynb")
+    hidden = hidden_notebook(output)
+    if hidden.exists():
+        hidden.replace(output)
+    failed_notebook(output).unlink(missing_ok=True)
+    content = files.read_json(record_path) | {"artifacts": artifacts(output)}
+    files.write_json(folder / "run.json", content)
+    shutil.rmtree(attempt)
+
+
+def hidden_notebook(output: Path) -> Path:
+    """Return where an executed notebook is until its run has ended."""
+    return output.with_name(f".{output.name}")
+
+
+def failed_notebook(output: Path) -> Path:
+    """Return where the notebook of a run goes that did not finish."""
+    return output.with_suffix(".failed.ipynb")
 
 
 def _this_process() -> dict[str, Any]:

@@ -61,8 +61,8 @@ def compare(outputs: Path, reference: Path, notebook: str) -> list[Difference]:
             f"there is no {lacking}; run `python -m nlp_helpers run"
             f" {notebook[:2]}` first"
         )
-    content = record.read_record(outputs / notebook / "run.json") or {}
-    if content.get("status") != "finished":
+    content = record.read_record(outputs / notebook / "run.json")
+    if not record.finished(content):
         raise UserError(
             f"{paths.shown(outputs / notebook)} has no finished run; run"
             f" `python -m nlp_helpers run {notebook[:2]}` first"
@@ -80,6 +80,17 @@ def compare(outputs: Path, reference: Path, notebook: str) -> list[Difference]:
         *compare_metrics(notebook, expected_metrics, metrics),
         *_compare_cells(notebook, expected_cells, cells, allowed),
     ]
+
+
+def describe_kept(task: tasks.Task) -> str | None:
+    """Say of which run the results are, if not of the last one."""
+    path = task.output.with_suffix("") / "run.json"
+    content = record.read_record(path) or {}
+    kept = content.get("kept")
+    return kept and (
+        f"{task.notebook}: the last run is {content['status']}; compared is"
+        f" what the run of {kept['started']} left"
+    )
 
 
 def check_reference(reference: Path, notebook: str) -> None:

@@ -64,6 +64,19 @@ def run_once(root, force=False):
     return result
 
 
+def results(root):
+    """Return the bytes of all results, and nothing of an attempt."""
+    folder = root / "outputs" / "offline"
+    found = [folder / f"{NAME}.ipynb", *(folder / NAME).rglob("*")]
+    names = {path.relative_to(folder): path for path in found}
+    return {
+        name.as_posix(): path.read_bytes()
+        for name, path in names.items()
+        if path.is_file() and path.name != "run.json"
+        if not any(part.startswith(".") for part in name.parts)
+    }
+
+
 def check_nothing_is_half_written(root):
     """A finished record goes with all it names; any other with no result."""
     output = root / "outputs" / "offline" / f"{NAME}.ipynb"

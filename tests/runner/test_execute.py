@@ -68,9 +68,9 @@ def test_what_a_kernel_started_ends_with_it(place):
         time.sleep(0.05)
 
 
-def test_a_run_that_has_no_kernel_leaves_no_older_copy(place, monkeypatch):
+def test_a_run_that_has_no_kernel_leaves_the_older_copy(place, monkeypatch):
     output = run_once(place).output
-    assert output.exists()
+    good = output.read_bytes()
 
     def fail(*arguments, **settings):
         raise RuntimeError("no kernel")
@@ -78,7 +78,8 @@ def test_a_run_that_has_no_kernel_leaves_no_older_copy(place, monkeypatch):
     monkeypatch.setattr(papermill, "execute_notebook", fail)
     result = run_once(place, force=True)
     assert result.status == "failed" and "no kernel" in result.problem
-    assert not output.exists()
+    assert output.read_bytes() == good
+    assert result.output == output  # there is no notebook of this run
 
 
 def test_a_missing_kernel_is_one_line(place, monkeypatch):

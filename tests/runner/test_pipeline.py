@@ -11,14 +11,17 @@ import subprocess
 import threading
 import time
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import psutil
 import pytest
 from runs import (
     NAME,
+    SLOW,
     WRITE_METRICS,
     check_nothing_is_half_written,
     command,
+    results,
     run_once,
     write_notebook,
 )
@@ -67,6 +70,77 @@ def kernels_of(root):
         if "ipykernel_launcher" in " ".join(process.info["cmdline"] or [])
         and (process.info["cwd"] or "").startswith(str(root))
     ]
+
+
+def test_a_run_that_is_killed_leaves_the_last_good_results(place, python):
+    run_once(place)
+    good = results(place)
+    stop = "import os; os.kill(os.getppid(), 9); time.sleep(60)"
+    change = WRITE_METRICS.replace("0.25", "0.5").replace("a figure", "a mess")
+    notebook = place / "notebooks" / f"{NAME}.ipynb"
+    write_notebook(notebook, SLOW, change, stop)
+    done = subprocess.run(
+        [python, "-m", "nlp_helpers", "run", "--plain-kernels", "01"],
+        env=os.environ | {"NLP_HELPERS_ROOT": str(place)},
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert results(place) == good
+    shown = command("status").stdout
+    assert "stale" in shown
+    write_notebook(notebook, "1 / 0")
+    assert run_once(place).status == "failed"
+    assert results(place) == good
+    write_notebook(notebook, change)
+    result = run_once(place)
+    assert result.status == "done", result.problem
+    assert results(place).keys() == good.keys()
+    assert results(place)[f"{NAME}/figures/next_token.png"] == b"a mess"
+
+
+class Killed(BaseException):
+    """What nothing handles."""
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_a_kill_while_results_are_replaced_is_made_up_for(
+    place, monkeypatch, moment
+):
+    notebook = place / "notebooks" / f"{NAME}.ipynb"
+    write = "files.write_text(folder / 'checkpoint' / 'model', str(metrics))"
+    write_notebook(notebook, WRITE_METRICS, write)
+    run_once(place)
+    before = results(place)
+    write_notebook(notebook, WRITE_METRICS.replace("0.25", "0.5"), write)
+    moves = []
+
+    def kill(name):
+        move = getattr(Path, name)
+
+        def move_or_die(self, target):
+            if ".attempt" in self.parts or self.name == f".{NAME}.ipynb":
+                moves.append(target)
+                if len(moves) > moment + 1:  # its run.json is first
+                    raise Killed
+            return move(self, target)
+
+        monkeypatch.setattr(Path, name, move_or_die)
+
+    kill("rename")
+    kill("replace")
+    if moment < 4:
+        with pytest.raises(Killed):
+            run_once(place)
+    else:  # three entries and the notebook are all there is
+        assert run_once(place).status == "done"
+    monkeypatch.undo()
+    monkeypatch.setenv("NLP_HELPERS_ROOT", str(place))
+    assert "finished" in command("status").stdout
+    assert check_nothing_is_half_written(place) == "finished"
+    after = results(place)
+    assert after.keys() == before.keys()
+    assert b"0.5" in after[f"{NAME}/metrics.json"]
+    assert b"0.5" in after[f"{NAME}/checkpoint/model"]
+    assert run_once(place).status == "unchanged"
 
 
 def test_sigterm_ends_a_run_with_a_record(place, python):

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from runs import NAME, WRITE_METRICS, command, write_notebook
+from runs import NAME, WRITE_METRICS, command, results, write_notebook
 
 BREAK_METRICS = "metrics); files.write_text(folder / 'metrics.json', '{')"
 PRINT_NOW_AND_THEN = """\
@@ -35,9 +35,11 @@ def record(root):
     return json.loads(path.read_text())
 
 
-def output_text(root):
-    path = root / "outputs" / "offline" / f"{NAME}.ipynb"
-    return path.read_text()
+def output_text(root, name=f"{NAME}.ipynb"):
+    return (root / "outputs" / "offline" / name).read_text()
+
+
+FAILED = f"{NAME}.failed.ipynb"
 
 
 def test_a_run_leaves_notebook_metrics_and_record(run, root):
@@ -111,7 +113,7 @@ def test_a_failing_cell_ends_the_run_with_its_error(run, root):
         " division by zero"
     )
     assert record(root)["status"] == "failed"
-    assert "ZeroDivisionError" in output_text(root)
+    assert "ZeroDivisionError" in output_text(root, FAILED)
 
 
 def test_an_old_figure_is_no_result_of_a_new_run(run, root):
@@ -130,14 +132,6 @@ def test_brackets_and_colons_are_shown_as_they_are(run, root):
     path = root / "params" / "offline" / f"{NAME}.yaml"
     path.write_text(path.read_text().replace("of the", "[/INST]"))
     assert "what is name [/INST] Indian" in command("params", "01").stdout
-
-
-def test_old_metrics_do_not_outlive_a_failed_run(run, root):
-    metrics = root / "outputs" / "offline" / NAME / "metrics.json"
-    run(WRITE_METRICS)
-    assert metrics.exists()
-    run("x = 1 / 0", WRITE_METRICS)
-    assert not metrics.exists()
 
 
 def test_a_notebook_without_metrics_is_a_failure(run):
@@ -189,8 +183,9 @@ def test_a_killed_kernel_is_a_failure_with_a_record(run, root):
     assert "lower batch_size" in last
     assert record(root)["status"] == "failed"
     assert record(root)["error"] in last
-    cells = json.loads(output_text(root))["cells"]
+    cells = json.loads(output_text(root, FAILED))["cells"]
     assert cells[-1]["outputs"][-1]["ename"] == "KernelDied"
+    assert not (root / "outputs" / "offline" / f"{NAME}.ipynb").exists()
 
 
 @pytest.mark.parametrize(
@@ -330,3 +325,56 @@ def test_parameters_that_are_not_yaml_are_one_line(place):
     assert done.returncode == 1
     [line] = done.stderr.strip().splitlines()
     assert f"{NAME}.yaml is not YAML" in line and "line 2" in line
+
+
+WRITE_CHECKPOINT = """\
+print("to", folder)
+folder.joinpath("notes.txt").write_text(str(metrics))
+files.write_text(folder / "checkpoint" / "model", str(metrics))"""
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        ("x = 1 / 0",),
+        (WRITE_METRICS.replace("0.25", "0.5"), WRITE_CHECKPOINT, "1 / 0"),
+        (WRITE_METRICS.replace("0.25", "5.0"), WRITE_CHECKPOINT),
+        (WRITE_METRICS, "import os, signal; os.kill(os.getpid(), 9)"),
+        (WRITE_METRICS, "print('hf_' + 'A1' * 20)"),
+    ],
+)
+def test_a_failing_run_leaves_the_last_good_results(
+    run, root, failing, monkeypatch
+):
+    good_cells = WRITE_METRICS, WRITE_CHECKPOINT
+    assert run(*good_cells).returncode == 0
+    good, first = results(root), record(root)
+    assert f"{NAME}/checkpoint/model" in good and f"{NAME}.ipynb" in good
+    for _ in range(2):
+        done = run(*failing, arguments=("01", "--force"))
+        assert done.returncode == 1, done.stderr
+        assert results(root) == good
+        assert f"outputs/offline/{FAILED}" in done.stdout
+    failed = root / "outputs" / "offline" / FAILED
+    cells = json.loads(failed.read_text())["cells"]
+    assert {cell.strip() for cell in failing} <= {
+        "".join(cell["source"]).strip() for cell in cells
+    }
+    assert record(root)["status"] == "failed"
+    assert record(root)["kept"] == first
+    monkeypatch.setenv("COLUMNS", "400")
+    shown = command("status").stdout
+    assert f"kept: the results of {first['started']}" in shown
+    shutil.copytree(root / "outputs/offline", root / "outputs/reference")
+    done = command("verify", "--no-run", "01")
+    assert done.returncode == 0, done.stderr
+    assert f"compared is what the run of {first['started']} left" in (
+        done.stderr
+    )
+    done = run(*good_cells)  # nobody knows whether the failure was chance
+    assert f"{NAME}: done" in done.stdout
+    assert results(root) == good
+    assert f"{NAME}: unchanged" in run(*good_cells).stdout
+    assert not failed.exists() and "kept" not in record(root)
+    names = {path.name for path in (root / "outputs/offline" / NAME).iterdir()}
+    assert ".attempt" not in names
