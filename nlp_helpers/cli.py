@@ -291,7 +291,7 @@ def sweep(
         _run_and_report(run, force, jobs, here)
     finally:
         table = sweeps.tabulate(content, combinations)
-        for path in sweeps.write(content, table, folder):
+        for path in sweeps.write(content, table, folder, combinations):
             click.echo(f"wrote {paths.shown(path)}")
 
 

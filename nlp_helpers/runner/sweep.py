@@ -6,7 +6,7 @@ params/sweeps/ has examples, with every key explained.
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,10 @@ def plan(sweep: Sweep, folder: Path) -> list[list[Task]]:
     """
     base = plan_notebooks(sweep.profile, tuple(sweep.notebooks))
     for name in sweep.grid:
-        if not any(name in task.values for task in base):
+        if not _varied(base, name):
             names = ", ".join(task.notebook for task in base)
             raise UserError(f"grid: {name} is not a parameter of {names}")
-    if "output_dir" in sweep.grid:
+    if any(_parameter(name) == "output_dir" for name in sweep.grid):
         raise UserError("grid: output_dir is chosen by the sweep; remove it")
     combinations = list(itertools.product(*sweep.grid.values()))
     if not combinations:
@@ -75,6 +75,28 @@ def plan(sweep: Sweep, folder: Path) -> list[list[Task]]:
         _combination(base, dict(zip(sweep.grid, values, strict=True)), folder)
         for values in combinations
     ]
+
+
+def _parameter(name: str) -> str:
+    """Return the parameter that a name of the grid means."""
+    return name.rpartition(".")[2]
+
+
+def _varied(tasks: list[Task], name: str) -> list[str]:
+    """Return the notebooks in which a name of the grid varies a parameter.
+
+    `04.seed` is of notebook 4, `seed` of the last notebook that has it: the
+    spread of a training's seeds is asked for on one split. Other parameters
+    are of all notebooks, which have to agree.
+    """
+    number, _, parameter = name.rpartition(".")
+    notebooks = [
+        task.notebook
+        for task in tasks
+        if parameter in task.values
+        and number in ("", task.notebook, task.notebook[:2])
+    ]
+    return notebooks[-1:] if name == "seed" else notebooks
 
 
 def _combination(
@@ -94,7 +116,11 @@ def _combination(
         for name in ("output_dir", *needs[task.notebook].inputs):
             there = paths.resolve(values[name])
             values[name] = moved.get(there, values[name])
-        values |= {n: v for n, v in chosen.items() if n in values}
+        values |= {
+            _parameter(name): value
+            for name, value in chosen.items()
+            if task.notebook in _varied(base, name)
+        }
         parameters.validate(task.notebook, values, f"{variant} of the sweep")
         output = target / f"{task.notebook}.ipynb"
         tasks.append(Task(task.notebook, values, output, "sweep", variant))
@@ -173,12 +199,25 @@ def _state(task: Task) -> tuple[str, dict[str, Any]]:
 
 
 def _value(tasks: list[Task], name: str) -> Any:
-    """Return the value of a parameter in a combination."""
-    return next(t.values[name] for t in tasks if name in t.values)
+    """Return the value that a name of the grid has in a combination."""
+    [notebook, *_] = _varied(tasks, name)
+    values = {task.notebook: task.values for task in tasks}
+    return values[notebook][_parameter(name)]
 
 
-def write(sweep: Sweep, table: pd.DataFrame, folder: Path) -> list[Path]:
+def write(
+    sweep: Sweep,
+    table: pd.DataFrame,
+    folder: Path,
+    combinations: Sequence[list[Task]] = (),
+) -> list[Path]:
     """Write sweep.csv, sweep.md and, if a combination finished, sweep.png.
+
+    Args:
+        sweep: what was to be run.
+        table: of `tabulate`.
+        folder: where the files go.
+        combinations: of `plan`; sweep.md says what was varied in them.
 
     Raises:
         UserError: no run has the metric, or it is no number.
@@ -186,7 +225,10 @@ def write(sweep: Sweep, table: pd.DataFrame, folder: Path) -> list[Path]:
     written = [folder / f"sweep.{kind}" for kind in ("csv", "md", "png")]
     files.write_text(written[0], table.to_csv(index=False))
     columns = [*sweep.grid, sweep.metric, "seconds", "status"]
-    files.write_text(written[1], _markdown(table.reindex(columns=columns)))
+    shown = _markdown(table.reindex(columns=columns))
+    for tasks in combinations[:1]:  # all vary the same
+        shown += "\n" + _explain(sweep, tasks)
+    files.write_text(written[1], shown)
     written[2].unlink(missing_ok=True)  # of an older sweep
     if (table["status"] != "finished").all():
         return written[:2]
@@ -199,6 +241,23 @@ def write(sweep: Sweep, table: pd.DataFrame, folder: Path) -> list[Path]:
     figure = plots.sweep(table, list(sweep.grid), sweep.metric, "Sweep")
     plots.save(figure, written[2])
     return written
+
+
+def _explain(sweep: Sweep, tasks: list[Task]) -> str:
+    """Say of each name of the grid in which notebooks it was varied."""
+    lines = []
+    for name in sweep.grid:
+        notebooks = _varied(tasks, name)
+        fixed = [
+            f"{task.notebook} has {task.values[name]}"
+            for task in tasks
+            if "." not in name
+            and name in task.values
+            and task.notebook not in notebooks
+        ]
+        line = ", ".join([f"`{name}`: of {' and '.join(notebooks)}", *fixed])
+        lines.append(f"- {line}\n")
+    return "".join(lines)
 
 
 def _markdown(table: pd.DataFrame) -> str:

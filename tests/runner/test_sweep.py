@@ -208,9 +208,40 @@ def test_the_output_of_one_is_the_input_of_the_other(place, form):
     first, second = sweep.plan(content, place / "outputs/sweeps/x")
     for tasks, seed in ((first, 1), (second, 2)):
         preprocessing, tuning = tasks
-        assert preprocessing.values["seed"] == tuning.values["seed"] == seed
+        assert tuning.values["seed"] == seed
         assert tuning.values["data_dir"] == preprocessing.values["output_dir"]
         assert f"seed={seed}" in tuning.values["output_dir"]
+
+
+def test_a_sweep_over_seeds_trains_on_one_split(place):
+    def seeds(grid):
+        content = sweep.Sweep(
+            notebooks=["04", "05"], grid=grid, metric="macro_f1"
+        )
+        combinations = sweep.plan(content, place / "outputs/sweeps/x")
+        table = sweep.tabulate(content, combinations)
+        sweep.write(content, table, place / "x", combinations)
+        values = [[t.values["seed"] for t in tasks] for tasks in combinations]
+        return values, table, (place / "x" / "sweep.md").read_text()
+
+    for name in ("04_amazon_preprocessing", "05_bert_fine_tuning"):
+        write_notebook(place / "notebooks" / f"{name}.ipynb")
+    values, table, written = seeds({"seed": [1, 2]})
+    assert values == [[2018, 1], [2018, 2]]
+    assert list(table["seed"]) == [1, 2]
+    assert (
+        "- `seed`: of 05_bert_fine_tuning, 04_amazon_preprocessing has 2018\n"
+    ) in written
+    values, table, written = seeds({"04.seed": [1, 2], "seed": [3]})
+    assert values == [[1, 3], [2, 3]]
+    assert list(table["04.seed"]) == [1, 2] and list(table["seed"]) == [3, 3]
+    assert "- `04.seed`: of 04_amazon_preprocessing\n" in written
+    values, _, written = seeds({"model_name": ["minilm-l6"]})
+    assert "04_amazon_preprocessing and 05_bert_fine_tuning\n" in written
+    with pytest.raises(UserError, match="grid: 03.seed is not a parameter"):
+        seeds({"03.seed": [1]})
+    with pytest.raises(UserError, match="output_dir is chosen by the sweep"):
+        seeds({"04.output_dir": ["a"]})
 
 
 def test_the_examples_fit(project, root):
