@@ -12,11 +12,12 @@ import numpy as np
 import torch
 import transformers
 from huggingface_hub.utils import disable_progress_bars
+from IPython import get_ipython
 from tqdm.auto import tqdm
 
 from nlp_helpers import formatting
 from nlp_helpers.core import engine, files
-from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.errors import UserError, show_in_one_line
 from nlp_helpers.core.paths import (
     FLOAT32_VARIABLE,
     HEADLESS_VARIABLE,
@@ -75,6 +76,8 @@ def start(seed: int, device: str = "auto") -> Session:
     silence_libraries()
     formatting.use_for_tables()
     limit_threads()
+    if shell := get_ipython():
+        shell.set_custom_exc((OSError,), show_in_one_line)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from nlp_helpers.core.errors import REMEDIES, UserError, explain
+from nlp_helpers.core.errors import UserError, explain
 
 SHORT = 16  # digits of a hash that is part of a name
 
@@ -62,7 +62,7 @@ class HalfMade:
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn what is said of a full or closed disk into one line.
+    """Turn what the system says of a disk or a path into one line.
 
     Raises:
         UserError: a file of `target` could not be written.
@@ -78,9 +78,23 @@ def writing(target: Path) -> Iterator[None]:
         named = Path(error.filename or target)
         parent = target.parent  # or above it, where that cannot be made
         ours = named.is_relative_to(parent) or parent.is_relative_to(named)
-        if error.errno not in REMEDIES or not ours:
+        # A library's, or of a connection, is no matter of this file.
+        if error.errno is None or isinstance(error, ConnectionError):
+            raise
+        if not ours:
             raise
         raise UserError(explain(error, what, target)) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Have a system error name the file, which it does only at opening."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def flush(folder: Path) -> None:
@@ -114,7 +128,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    with reading(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256(path: Path) -> str:
@@ -130,7 +145,7 @@ def sha256(path: Path) -> str:
 @lru_cache(maxsize=1024)
 def _sha256_of_version(path: Path, version: tuple[int, ...]) -> str:
     """Hash a file; another version is another entry of the cache."""
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         return hash_parts(iter(lambda: file.read(1 << 20), b""))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from nlp_helpers.core import engine, files, paths
-from nlp_helpers.core.errors import REMEDIES, UserError, explain
+from nlp_helpers.core.errors import UserError, explain
 from nlp_helpers.runner import execute, record, secrets, stages
 from nlp_helpers.runner.tasks import Result, Task
 
@@ -122,13 +122,12 @@ class Runner:
             return self._run_or_skip(task)
         except UserError as error:
             problem = str(error)
+        except OSError as error:
+            problem = f"{task.output.name}: {explain(error)}"
         except Exception as error:
-            name = task.output.name
-            if isinstance(error, OSError) and error.errno in REMEDIES:
-                problem = f"{name}: {explain(error)}"
-            else:  # nobody foresaw it; the other notebooks go on
-                traceback.print_exc()
-                problem = f"{name}: {type(error).__name__}: {error}"
+            # Nobody foresaw it; the other notebooks go on.
+            traceback.print_exc()
+            problem = f"{task.output.name}: {type(error).__name__}: {error}"
         failed = record.failed_notebook(task.output)
         output = failed if failed.exists() else task.output
         return Result(task.label, "failed", output, problem=problem)

@@ -1,5 +1,6 @@
 """What may go wrong with a kernel or a disk, done to real runs."""
 
+import json
 import random
 import subprocess
 import tempfile
@@ -149,3 +150,30 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     result = run_once(place)
     assert "Read-only file system" in result.problem
     assert "NLP_HELPERS_CACHE" in result.problem
+
+
+def test_a_system_error_of_a_cell_is_one_line(place):
+    """Reading this file fails with a number that nobody thinks of."""
+    write_notebook(
+        place / "notebooks" / f"{NAME}.ipynb",
+        "from nlp_helpers import session; session.start(7, 'cpu')",
+        "from nlp_helpers.core import files; from pathlib import Path",
+        "files.sha256(Path('/proc/self/mem'))",
+    )
+    result = run_once(place)
+    assert result.problem.endswith(
+        "OSError: [Errno 5] Input/output error: '/proc/self/mem'"
+    )
+    cells = json.loads(result.output.read_text())["cells"]
+    assert cells[-1]["outputs"][-1]["traceback"] == [
+        "OSError: /proc/self/mem: Input/output error; check the disk, or move"
+        " the project elsewhere"
+    ]
+
+
+def test_a_file_in_the_place_of_outputs_is_one_line(place):
+    (place / "outputs").touch()
+    done = command("run", "--plain-kernels", "01")
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert f"{place}/outputs" in line and "Not a directory" in line
