@@ -84,6 +84,10 @@ def explain(
     if error.errno is None:
         return prefix + (" ".join(str(error).split()) or type(error).__name__)
     remedy = REMEDIES.get(error.errno, OTHER_REMEDY)
+    if error.errno == errno.EEXIST and not Path(name).exists():
+        remedy = (
+            "it is a link that leads nowhere: mount its disk, or remove it"
+        )
     if error.errno in DISK_REMEDIES:
         remedy = f"{DISK_REMEDIES[error.errno]}, or move {what}"
     return f"{prefix}{error.strerror}; {remedy}"

@@ -15,6 +15,8 @@ CACHE_VARIABLE = "NLP_HELPERS_CACHE"
 HEADLESS_VARIABLE = "NLP_HELPERS_HEADLESS"  # lines instead of bars
 FLOAT32_VARIABLE = "NLP_HELPERS_FLOAT32"  # no bfloat16
 SESSION_VARIABLE = "NLP_HELPERS_SESSION"  # a file for what a session is
+# Folders of the root that may be links, to a larger disk perhaps.
+MOVABLE = ("outputs", "data")
 
 
 def project_root() -> Path:
@@ -44,6 +46,9 @@ def outputs() -> Path:
 def resolve(path: str | Path) -> Path:
     """Return `path` as an absolute path, relative ones below the root.
 
+    Links are followed. `outputs` and `data` in the root may be links to
+    somewhere else, as a whole; no other link may lead out of the root.
+
     Raises:
         UserError: a relative path leads out of the project root, or `~name`
             is nobody's.
@@ -54,7 +59,8 @@ def resolve(path: str | Path) -> Path:
     except RuntimeError as error:
         raise UserError(f"{path}: there is no such user") from error
     full = (root / path).resolve()
-    if not path.is_absolute() and not full.is_relative_to(root):
+    folders = (root, *((root / name).resolve() for name in MOVABLE))
+    if not path.is_absolute() and not any(map(full.is_relative_to, folders)):
         raise UserError(
             f"{path} leads out of the project folder {root}; give a path below"
             " it, or an absolute path"

@@ -51,7 +51,7 @@ def run_a_missing_program(place):
     [
         (read_what_has_no_bytes, "/proc/self/mem", errno.EIO, "check the d"),
         (write_below_a_file, "file", errno.ENOTDIR, "remove the file that"),
-        (write_in_the_place_of_a_ring, "ring", errno.EEXIST, "what stands"),
+        (write_in_the_place_of_a_ring, "ring", errno.EEXIST, "leads nowhere"),
         (read_a_ring, "ring", errno.ELOOP, "remove the links"),
         (write_a_long_name, ".aaa", errno.ENAMETOOLONG, "give it a shorter"),
         (read_a_folder, "", errno.EISDIR, "remove the folder that stands"),

@@ -24,6 +24,24 @@ def test_a_link_must_not_lead_out_of_the_root(root, tmp_path_factory):
         paths.resolve("link/file")
 
 
+@pytest.mark.parametrize("name", ["outputs", "data"])
+def test_outputs_and_data_may_lie_on_another_disk(
+    root, tmp_path_factory, name
+):
+    disk = tmp_path_factory.mktemp("disk") / "of mine"
+    (disk / "inner").mkdir(parents=True)
+    (root / name).symlink_to(disk)
+    assert paths.resolve(f"{name}/inner/a") == disk / "inner" / "a"
+    assert paths.resolve(name) == disk
+    (disk / "link").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    for path in (f"{name}/link/a", f"{name}/../other", f"{name}/../../a"):
+        with pytest.raises(UserError, match="leads out of the project"):
+            paths.resolve(path)
+    (disk / "outputs").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    with pytest.raises(UserError, match="leads out of the project"):
+        paths.resolve(f"{name}/outputs/a")
+
+
 def test_an_absolute_path_is_taken_as_it_is(root, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     assert paths.resolve(str(elsewhere)) == elsewhere

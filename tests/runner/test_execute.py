@@ -177,3 +177,19 @@ def test_a_file_in_the_place_of_outputs_is_one_line(place):
     assert done.returncode == 1
     [line] = done.stderr.strip().splitlines()
     assert f"{place}/outputs" in line and "Not a directory" in line
+
+
+def test_outputs_may_be_a_link_to_another_disk(place, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk") / "results"
+    (place / "outputs").symlink_to(disk)
+    done = command("run", "--plain-kernels", "01")
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert "outputs: File exists; it is a link that leads nowhere" in line
+    disk.mkdir()
+    assert run_once(place).status == "done"
+    assert run_once(place).status == "unchanged"
+    assert run_once(place, force=True).status == "done"
+    assert (disk / "offline" / NAME / "metrics.json").exists()
+    assert f"offline/{NAME}" in command("status").stdout
+    assert "0.0 MB were removed" in command("clean").stdout
