@@ -5,8 +5,13 @@ What a checkpoint must hold is therefore short: the weights, the optimizer's
 moments, the step, and the metrics so far.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import (
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stdout,
+)
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +37,7 @@ from nlp_helpers.classification import (
     packing,
 )
 from nlp_helpers.core import files, folders
-from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.errors import UserError, explain
 from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
 from nlp_helpers.data.shards import TokenSet, read_shards
 from nlp_helpers.models import loading
@@ -40,6 +45,7 @@ from nlp_helpers.parameters import TrainingSettings as Settings
 
 NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")
 MAX_GRAD_NORM = 1.0
+MAX_REFUSAL = 2000  # bytes of what a process tells the others
 
 
 @dataclass
@@ -243,9 +249,52 @@ def train(
     session.silence_libraries()  # this may be a new process
     session.limit_threads()
     accelerator = make_accelerator(device)
-    is_main = accelerator.is_main_process
-    with folders.exclusive(output) if is_main else nullcontext():
+    with ExitStack() as stack:
+        with together(accelerator):
+            if accelerator.is_main_process:
+                stack.enter_context(folders.exclusive(output))
         _train(accelerator, data, output, settings, checkpoint_every)
+
+
+@contextmanager
+def together(accelerator: Accelerator) -> Iterator[None]:
+    """Let all processes end if one of them refuses to go on.
+
+    Else the others wait for it, in the next exchange, for as long as the
+    network lets them. The block must exchange nothing itself.
+
+    Raises:
+        UserError: another process refused; says which, and why.
+    """
+    refusal: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        refusal = error
+    said = ""
+    if accelerator.num_processes > 1:
+        said = _exchange(accelerator, refusal)
+    if refusal is not None:
+        raise refusal
+    if said:
+        raise UserError(said)
+
+
+def _exchange(accelerator: Accelerator, refusal: Exception | None) -> str:
+    """Tell the others of a refusal; return what the first of them says."""
+    cause = "" if refusal is None else str(refusal) or type(refusal).__name__
+    if isinstance(refusal, OSError):
+        cause = explain(refusal)
+    text = cause.encode()[:MAX_REFUSAL]
+    # As numbers: whatever is exchanged as an object would be unpickled.
+    row = torch.zeros(1, MAX_REFUSAL, dtype=torch.uint8)
+    row[0, : len(text)] = torch.tensor(list(text), dtype=torch.uint8)
+    rows = accelerator.gather(row.to(accelerator.device)).cpu()
+    for number, numbers in enumerate(rows):
+        found = bytes(numbers.tolist()).rstrip(b"\0").decode(errors="ignore")
+        if found:
+            return f"{found} (said by process {number})"
+    return ""
 
 
 def _train(
@@ -256,28 +305,34 @@ def _train(
     checkpoint_every: int,
 ) -> None:
     """Do what `train` says, with the folder to this training alone."""
-    train_set = read_shards(data / "shards", "train", settings.model_name)
-    validation = read_shards(
-        data / "shards", "validation", settings.model_name
-    )
     shows = accelerator.is_main_process
-    with accelerator.local_main_process_first():
-        with nullcontext() if shows else redirect_stdout(None):
-            tokenizer, model = make_classifier(settings)
-    for tokens in (train_set, validation):
-        check_lengths(model, tokens, settings)
-    fingerprint = make_fingerprint(
-        settings, model, accelerator.device, train_set, validation
-    )
+    with together(accelerator):
+        train_set, validation = (
+            read_shards(data / "shards", split, settings.model_name)
+            for split in ("train", "validation")
+        )
+    # On each machine one process goes first, and fills the cache.
+    for goes_first in (True, False):
+        with together(accelerator):
+            if accelerator.is_local_main_process == goes_first:
+                with nullcontext() if shows else redirect_stdout(None):
+                    tokenizer, model = make_classifier(settings)
+    with together(accelerator):
+        for tokens in (train_set, validation):
+            check_lengths(model, tokens, settings)
+        fingerprint = make_fingerprint(
+            settings, model, accelerator.device, train_set, validation
+        )
     run = Run(accelerator, model, train_set, settings)
     folder = output / "checkpoints"
     history = History(**run.restore(folder, fingerprint))
-    if shows:
-        (output / "history.json").unlink(missing_ok=True)
-        for name in ("model", "best"):
-            files.HalfMade(output / name).remove()
-        checkpoints.check_space(output, run.classifier)
-        print(f"seed {settings.seed}: {run}")
+    with together(accelerator):
+        if shows:
+            (output / "history.json").unlink(missing_ok=True)
+            for name in ("model", "best"):
+                files.HalfMade(output / name).remove()
+            checkpoints.check_space(output, run.classifier)
+            print(f"seed {settings.seed}: {run}")
     steps = range(len(history.losses) + 1, run.num_steps + 1)
     pending = []
     for step in session.progress(
@@ -295,13 +350,14 @@ def _train(
         pending = []
         if epoch_ends:
             history.validations.append(run.validate(validation, step))
-            if history.best is history.validations[-1]:
+        with together(accelerator):
+            if epoch_ends and history.best is history.validations[-1]:
                 run.save_model(output / "best", tokenizer)
-        run.save(folder, step, asdict(history), fingerprint)
-    run.save_model(output / "model", tokenizer)
-    if shows:
-        files.write_json(output / "history.json", asdict(history))
-    accelerator.wait_for_everyone()
+            run.save(folder, step, asdict(history), fingerprint)
+    with together(accelerator):
+        run.save_model(output / "model", tokenizer)
+        if shows:
+            files.write_json(output / "history.json", asdict(history))
 
 
 def check_lengths(
@@ -339,6 +395,7 @@ class Run:
         self.weights = class_weights(tokens.labels, settings.class_weight)
         self.steps_per_epoch = -(-len(tokens) // settings.batch_size)
         self.num_steps = settings.num_epochs * self.steps_per_epoch
+        # Of all processes the same: nobody waits for those that refuse.
         if len(tokens) // self.steps_per_epoch < accelerator.num_processes:
             raise UserError(
                 f"batch_size {settings.batch_size} gives some of"
@@ -497,9 +554,10 @@ class Run:
         self, folder: Path, fingerprint: dict[str, Any]
     ) -> dict[str, Any]:
         """Load the newest checkpoint; return its history, or {}."""
-        state = checkpoints.restore(
-            folder, self.parameters, self.optimizer, fingerprint
-        )
+        with together(self.accelerator):
+            state = checkpoints.restore(
+                folder, self.parameters, self.optimizer, fingerprint
+            )
         step = torch.tensor([state["step"] if state else 0])
         steps = self.accelerator.gather(step.to(self.accelerator.device))
         if (steps != steps[0]).any():

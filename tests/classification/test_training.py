@@ -5,9 +5,11 @@ import multiprocessing
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -460,6 +462,89 @@ def test_a_process_that_fails_is_named(place, settings):
         UserError, match="process . of the training failed: no token sh"
     ):
         training.launch(2, place / "none", place / "x", settings, "cpu", 100)
+
+
+def lock(place, output):
+    return folders.exclusive(output)
+
+
+def damage_a_checkpoint(place, output):
+    (output / "checkpoints" / "step-00000004").mkdir(parents=True)
+
+
+def close_the_checkpoints(place, output):
+    output.mkdir(parents=True)
+    (output / "checkpoints").touch()  # noticed after four steps
+
+
+def close_the_history(place, output):
+    (output / "history.json").mkdir(parents=True)
+
+
+def take_the_data(place, output):
+    """Of the second machine alone."""
+    shutil.copytree(place / "shards", place / "theirs" / "shards")
+    for shard in (place / "theirs" / "shards").glob("validation*"):
+        shard.unlink()
+
+
+def train_on_two_machines(place, settings, output):
+    """Run two processes that nobody watches over; return their errors."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        data = place / "theirs" if rank else place
+        data = data if data.exists() else place
+        parameters = write_parameters(place, settings, data_dir=str(data))
+        parameters = parameters.rename(place / f"{output.name}-{rank}.yaml")
+        together = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+        together |= {"LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
+        together |= {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
+        environment = {name: str(value) for name, value in together.items()}
+        command = [sys.executable, "-m", "nlp_helpers", "train", "--params"]
+        command += [parameters, "--output-dir", output.parent.parent]
+        processes.append(
+            subprocess.Popen(
+                list(map(str, command)),
+                env=os.environ | environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        said = [process.communicate(timeout=60)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [1, 1], said
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("break_it", "first", "message"),
+    [
+        (lock, 0, "is being written by another process; wait for it"),
+        (damage_a_checkpoint, 0, "step-00000004 is damaged (state.json"),
+        (close_the_checkpoints, 0, "Not a directory; remove the file"),
+        (close_the_history, 0, "history.json: Is a directory"),
+        (take_the_data, 1, "has 0 rows of validation, 40 were written"),
+    ],
+)
+def test_where_one_machine_refuses_the_others_end(
+    place, settings, break_it, first, message
+):
+    output = place / break_it.__name__ / "training" / "seed-7"
+    with break_it(place, output) or nullcontext():
+        said = train_on_two_machines(place, settings, output)
+    lines = [text.strip().splitlines()[-1] for text in said]
+    assert message in lines[first]
+    assert message in lines[1 - first]
+    told = lines[1 - first].endswith(f"(said by process {first})")
+    assert told or break_it is damage_a_checkpoint  # which both see
+    assert "Traceback" not in said[0] + said[1]
 
 
 def test_a_configured_precision_does_not_come_between(monkeypatch):
