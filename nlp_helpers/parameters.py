@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.paths import looks_like_path
 from nlp_helpers.core.yaml_files import read_yaml
 
 TYPES = {
@@ -221,6 +222,7 @@ def check(notebook: str, namespace: Mapping[str, Any]) -> None:
             SECRET_NAME.search(name)
             and isinstance(value, str)
             and SECRET.fullmatch(value)
+            and not looks_like_path(value)
         )
     }
     validate(notebook, values, f"parameters of {notebook}")

@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -66,6 +67,18 @@ def resolve(path: str | Path) -> Path:
             " it, or an absolute path"
         )
     return full
+
+
+def looks_like_path(text: str) -> bool:
+    """Tell whether a text names a file or folder, which may not be there.
+
+    A key in base64 may begin with a slash too, but not with a folder of this
+    machine.
+    """
+    if re.match(r"(~|\.\.?)[/\\]|[A-Za-z]:[/\\]|file://", text):
+        return True
+    first = re.match(r"/[^/]+(?=/)", text)
+    return first is not None and Path(first[0]).is_dir()
 
 
 def shown(path: Path) -> str:

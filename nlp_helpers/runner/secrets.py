@@ -7,10 +7,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from nlp_helpers.core import paths
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.parameters import SECRET_NAME
 
 MIN_LENGTH = 8  # characters; a shorter value would be found everywhere
+# A word or a number, such as `password` and 20240131, stands in many texts;
+# the passwords for apps that Google gives out have 16 small letters.
+MIN_PLAIN_LENGTH = 16
+PLAIN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 # The forms of widely used keys, each with the name of who gives them out.
 FORMS = {
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
@@ -34,11 +39,12 @@ KEY_LINES = re.compile(r"(\s|\\n|[A-Za-z0-9+/=]{16,})*")
 def find(text: str) -> Iterable[tuple[str, str]]:
     """Yield what is secret in a text, and what it is.
 
-    That is every value of an environment variable whose name says so, and
-    everything of the form of a known key.
+    That is every value of an environment variable whose name says so, unless
+    it is a path, a word or a number, and everything of the form of a known
+    key.
     """
     for name, value in os.environ.items():
-        if SECRET_NAME.search(name) and len(value) >= MIN_LENGTH:
+        if SECRET_NAME.search(name) and _is_secret(value):
             # As it is, and as HTML, JSON and Python write it.
             forms = {
                 value,
@@ -55,6 +61,15 @@ def find(text: str) -> Iterable[tuple[str, str]]:
             yield match.group(), kind
     for key in _private_keys(text):
         yield key, "a private key"
+
+
+def _is_secret(value: str) -> bool:
+    """Tell whether the value of a variable can be a secret by itself.
+
+    Many variables hold the path of a file with the secret.
+    """
+    least = MIN_PLAIN_LENGTH if PLAIN.fullmatch(value) else MIN_LENGTH
+    return len(value) >= least and not paths.looks_like_path(value)
 
 
 def _private_keys(text: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from nlp_helpers import parameters
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.runner import secrets
+from nlp_helpers.runner import secrets, tasks
 
 
 def test_secrets_are_neither_taken_nor_kept(place, monkeypatch):
@@ -25,7 +25,7 @@ def test_secrets_are_neither_taken_nor_kept(place, monkeypatch):
         WRITE_METRICS,
     )
     result = run_once(place)
-    text = (place / "outputs" / "offline" / f"{NAME}.ipynb").read_text()
+    text = result.output.read_text()
     assert "horse" not in text and token not in text
     assert "[removed] [removed]" in text and "END PRIVATE KEY" not in text
     assert "$MY_API_KEY" in result.problem
@@ -137,3 +137,51 @@ def test_other_forms_of_secrets(monkeypatch, text, kept):
     node = {"best": {text: 1}}
     assert bool(secrets.remove_from(node)) == bool(kept)
     assert node == {"best": {kept or text: 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_secret"),
+    [
+        ("MY_PASSWORD", "password", False),
+        ("MY_PASSWORD", "Password", False),
+        ("DB_PASSWORD", "changeme", False),
+        ("SECRET_DATE", "20240131", False),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/home/me/key.json", False),
+        ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", False),
+        ("MY_CREDENTIALS", r"C:\Users\me\key.json", False),
+        ("MY_SECRET", "../secrets/file", False),
+        ("MY_PASSWORD", "password1", True),
+        ("GMAIL_PASSWORD", "abcdefghijklmnop", True),
+        ("MY_TOKEN", "0123456789012345", True),
+        # An access key of AWS is base64, which has slashes.
+        ("AWS_SECRET_ACCESS_KEY", "/Jalr/UtnFEMI/K7MDENG/bPxRfiCYEXAMP", True),
+        ("MY_API_KEY", "correct/horse", True),
+    ],
+)
+def test_what_stands_in_many_texts_is_no_secret(
+    place, monkeypatch, name, value, is_secret
+):
+    monkeypatch.setenv(name, value)
+    text = f"a word, {value}, in a text"
+    kept, kinds = secrets.remove(text)
+    assert (kept != text) == is_secret
+    assert kinds == [f"the value of ${name}"] * is_secret
+
+
+def test_a_password_that_is_a_word_stops_no_run(place, monkeypatch):
+    monkeypatch.setenv("MY_PASSWORD", "password")
+    monkeypatch.setenv("MY_CREDENTIALS", str(place / "key.json"))
+    notebook = place / "notebooks" / f"{NAME}.ipynb"
+    show = f"print('the password is in {place / 'key.json'}')"
+    write_notebook(notebook, WRITE_METRICS, show)
+    result = run_once(place)
+    assert result.status == "done", result.problem
+    assert "the password is in" in result.output.read_text()
+
+
+def test_a_path_in_a_variable_of_a_notebook_is_no_secret(place):
+    [task] = tasks.plan("offline", ("01",))
+    namespace = dict(task.values)
+    parameters.check(NAME, namespace | {"credentials": "/home/me2/key.json"})
+    with pytest.raises(UserError, match="looks like a secret"):
+        parameters.check(NAME, namespace | {"credentials": "correct1horse"})
