@@ -193,10 +193,11 @@ def _decide(
             category, label,
             md5_number_lower({NORMALISED}) AS text_key,
             md5_number_lower({group}) AS group_key
-        FROM (SELECT *, file_row_number AS part_row,
-                list_position($names, filename) - 1 AS part
+        FROM (SELECT *, file_row_number AS part_row
             FROM read_parquet(
-                $patterns, filename = true, file_row_number = true))
+                $patterns, filename = true, file_row_number = true)
+            JOIN (SELECT unnest($names) AS filename,
+                    unnest(range(len($names))) AS part) USING (filename))
         """,
         {
             "names": [str(path) for path in paths],
@@ -225,6 +226,7 @@ def _decide(
         CREATE TABLE decided AS SELECT position >> 40 AS part,
             position & ((1::BIGINT << 40) - 1) AS part_row, held_out
         FROM sampled JOIN ({held_out}) USING (group_key)
+        ORDER BY position -- to find the rows of a part without a full scan
         """
     )
     [(rows, uniques, sampled, validation)] = connection.sql(

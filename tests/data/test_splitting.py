@@ -233,3 +233,16 @@ def test_a_folder_may_have_an_apostrophe(tmp_path):
     folder.mkdir()
     parts = make_parts(folder, "parts", reviews_of(20))
     assert splitting.split(parts, folder / "out")["validation"]
+
+
+def test_rows_of_many_parts_keep_the_order_in_which_they_were_read(tmp_path):
+    parts = make_parts(tmp_path, "parts", reviews_of(600), num_files=150)
+    splitting.split(parts, tmp_path / "out", group_by="none", seed=3)
+    paths = sorted(parts.glob("*.parquet"))
+    read = [
+        t for path in paths for t in pq.read_table(path)["text"].to_pylist()
+    ]
+    places = {text: number for number, text in enumerate(read)}
+    found = [side["text"].map(places) for side in load(tmp_path / "out")]
+    assert all(side.is_monotonic_increasing for side in found)
+    assert sorted(np.concatenate(found)) == list(range(600))
