@@ -218,16 +218,16 @@ def accept(notebooks: tuple[str, ...]) -> None:
 @commands.command()
 @click.argument("notebook")
 def params(notebook: str) -> None:
-    """Print type, range, help and values of NOTEBOOK's parameters."""
+    """Print type, range, help and values of NOTEBOOK's parameters.
+
+    The values are those of every profile, the folders in params/.
+    """
     from nlp_helpers import parameters
     from nlp_helpers.runner import console, tasks
 
     [name] = tasks.select((notebook,))
-    values = {
-        profile: tasks.plan(profile, (name,))[0].values
-        for profile in ("offline", "hub")
-    }
     rows = parameters.describe(name)
+    values = tasks.read_profiles(name)
     console.show(console.parameters(name, rows, values))
 
 

@@ -44,6 +44,23 @@ class Task:
         return f"{self.variant}: {self.notebook}".removeprefix(": ")
 
 
+def read_profiles(notebook: str) -> dict[str, dict[str, Any]]:
+    """Return the parameters of a notebook in each profile that has it.
+
+    Raises:
+        UserError: a file does not fit, or there is no params/.
+    """
+    files = {
+        profile: paths.project_root() / "params" / profile / f"{notebook}.yaml"
+        for profile in list_profiles()
+    }
+    return {
+        profile: parameters.read_parameters(notebook, path)
+        for profile, path in files.items()
+        if path.exists()
+    }
+
+
 def select(numbers: tuple[str, ...]) -> list[str]:
     """Turn `01`, `1` or `01_next_token` into names, in the notebooks' order.
 
@@ -71,6 +88,21 @@ def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
         UserError: a folder, a file or a parameter is wrong. No kernel has
             been started then.
     """
+    known = list_profiles()
+    if profile not in known:
+        raise UserError(
+            f"there is no profile {profile!r}; known: {', '.join(known)}"
+        )
+    root = paths.project_root()
+    return [_plan_one(root, profile, name) for name in select(numbers)]
+
+
+def list_profiles() -> list[str]:
+    """Return the names of the folders of params/ that are profiles.
+
+    Raises:
+        UserError: there is no params/.
+    """
     root = paths.project_root()
     folder = root / "params"
     if not folder.is_dir():
@@ -78,14 +110,8 @@ def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
             f"{root} has no folder params; run this in the project folder, or"
             f" set {paths.ROOT_VARIABLE} to it"
         )
-    profiles = {path.name for path in folder.iterdir() if path.is_dir()}
-    profiles -= RESERVED
-    if profile not in profiles:
-        raise UserError(
-            f"there is no profile {profile!r}; known:"
-            f" {', '.join(sorted(profiles))}"
-        )
-    return [_plan_one(root, profile, name) for name in select(numbers)]
+    names = {path.name for path in folder.iterdir() if path.is_dir()}
+    return sorted(name for name in names - RESERVED if name[0] != ".")
 
 
 def _plan_one(root: Path, profile: str, name: str) -> Task:

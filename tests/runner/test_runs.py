@@ -378,3 +378,22 @@ def test_a_failing_run_leaves_the_last_good_results(
     assert not failed.exists() and "kept" not in record(root)
     names = {path.name for path in (root / "outputs/offline" / NAME).iterdir()}
     assert ".attempt" not in names
+
+
+def test_params_shows_every_profile(run, root):
+    params = root / "params"
+    shutil.copytree(params / "offline", params / "mine")
+    path = params / "mine" / f"{NAME}.yaml"
+    path.write_text(path.read_text().replace("top_k: 10", "top_k: 77"))
+    (params / "half").mkdir()
+    done = command("params", "01")
+    assert done.returncode == 0, done.stderr
+    for name in ("hub", "mine", "offline", "77"):
+        assert name in done.stdout
+    assert "half" not in done.stdout and "sweeps" not in done.stdout
+    shutil.rmtree(params / "hub")
+    done = command("params", "01")
+    assert done.returncode == 0 and "mine" in done.stdout
+    path.write_text(path.read_text().replace("top_k: 77", "top_k: many"))
+    done = command("params", "01")
+    assert done.returncode == 1 and f"{path}: top_k is 'many'" in done.stderr
