@@ -77,7 +77,7 @@ def start(seed: int, device: str = "auto") -> Session:
     formatting.use_for_tables()
     limit_threads()
     if shell := get_ipython():
-        shell.set_custom_exc((OSError,), show_in_one_line)
+        shell.set_custom_exc((OSError, MemoryError), show_in_one_line)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

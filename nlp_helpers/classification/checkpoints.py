@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_helpers import session
 from nlp_helpers.core import files, folders, paths
-from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.errors import MEMORY_REMEDY, UserError, lacks_memory
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 CHECKPOINTS = 2  # at a time: the newest, and the one that replaces it
@@ -210,12 +210,17 @@ def _read_tensors(
     """Read tensors.safetensors, and compare its hash, names and shapes.
 
     Raises:
-        UserError: something differs.
+        UserError: something differs, or there is too little memory.
     """
     path = checkpoint / "tensors.safetensors"
     if not path.is_file() or files.sha256(path) != state["sha256"]:
         raise _damaged(checkpoint, f"{path.name} is not what was written")
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except (MemoryError, OSError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        raise UserError(f"{path}: {error}; {MEMORY_REMEDY}") from error
     expected = {
         f"{name}:{kind}": parameter.shape
         for name, parameter in parameters.items()

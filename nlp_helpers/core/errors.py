@@ -1,6 +1,7 @@
 """The one error that is meant for the reader of a notebook."""
 
 import errno
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,18 @@ REMEDIES = {
     errno.ENOTCONN: "mount its disk again",
     errno.EINVAL: "give it a plainer name, or use another disk",
 }
+MEMORY_REMEDY = (
+    "there is too little memory: close other programs, raise the limit (ulimit"
+    " -v), or take a smaller model"
+)
 OTHER_REMEDY = "see whether its disk can be read and written"
+
+
+# As torch, safetensors and C++ say it.
+NO_MEMORY = re.compile(
+    r"can(not|'t) allocate memory|not enough memory|out of memory|bad_alloc",
+    re.IGNORECASE,
+)
 
 
 class UserError(RuntimeError):
@@ -53,19 +65,20 @@ class UserError(RuntimeError):
 def run_command(command: Callable[[], None]) -> None:
     """Run a command; end with one line and status 1 on a known error.
 
-    Known are a UserError, and an OSError: the machine said no. Whatever else
-    is raised is a mistake of the program, and keeps its traceback.
+    Known are a UserError, and an OSError or a MemoryError: the machine said
+    no. Whatever else is raised is a mistake of the program, and keeps its
+    traceback.
     """
     try:
         command()
-    except (UserError, OSError) as error:
-        said = explain(error) if isinstance(error, OSError) else error
+    except (UserError, OSError, MemoryError) as error:
+        said = error if isinstance(error, UserError) else explain(error)
         print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
 
 
 def explain(
-    error: OSError,
+    error: OSError | MemoryError,
     what: str = "the project elsewhere",
     target: str | Path = "",
 ) -> str:
@@ -77,6 +90,8 @@ def explain(
         what: what could be put elsewhere.
         target: what was being written, if the error does not say it.
     """
+    if isinstance(error, MemoryError):
+        return "; ".join(filter(None, [str(error), MEMORY_REMEDY]))
     named = [error.filename, error.filename2]
     name = " to ".join(str(part) for part in named if part is not None)
     name = name or str(target)
@@ -93,6 +108,18 @@ def explain(
     return f"{prefix}{error.strerror}; {remedy}"
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory or address space ran out.
+
+    A file that cannot be mapped for that is as sound as before.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    return bool(NO_MEMORY.search(str(error)))
+
+
 def show_in_one_line(
     shell: Any,
     kind: type[BaseException],
@@ -100,12 +127,14 @@ def show_in_one_line(
     traceback: TracebackType | None,
     tb_offset: int | None = None,
 ) -> None:
-    """Show an OSError in a notebook, without the way through the helpers.
+    """Show what the machine refused, without the way through the helpers.
 
     What a reader's own cell raised by itself keeps its traceback, which
     points to the line. For `InteractiveShell.set_custom_exc`.
     """
-    if isinstance(error, OSError) and _through_helpers(traceback):
+    if isinstance(error, OSError | MemoryError) and _through_helpers(
+        traceback
+    ):
         line = f"{kind.__name__}: {explain(error)}"
         # As UserError; IPython asks each error for it.
         error.__dict__["_render_traceback_"] = lambda: [line]

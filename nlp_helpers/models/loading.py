@@ -21,7 +21,7 @@ from IPython.utils.capture import capture_output
 from safetensors import SafetensorError
 
 from nlp_helpers.core import files, folders, paths
-from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.errors import MEMORY_REMEDY, UserError, lacks_memory
 from nlp_helpers.models.registry import (
     AdaptedModel,
     HubModel,
@@ -297,7 +297,7 @@ def _opening(folder: Path, *others: type[Exception]) -> Iterator[None]:
     Raises:
         UserError: a file cannot be read, or does not fit.
     """
-    known = (*UNREADABLE, *others)
+    known: tuple[type[Exception], ...] = (*UNREADABLE, *others, MemoryError)
     try:
         yield
     except known as error:
@@ -306,6 +306,8 @@ def _opening(folder: Path, *others: type[Exception]) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             cause = "it needs code of its own, which is never run"
             remedy = "name another model"
+        elif lacks_memory(error):
+            cause, remedy = cause or "no more memory", MEMORY_REMEDY
         elif folder.is_relative_to(paths.cache_folder()):
             remedy = "remove that folder, and it is made again"
         raise UserError(

@@ -447,3 +447,42 @@ def test_a_tokenizer_alone_asks_for_no_weights(monkeypatch):
     assert not [path for path in checked if path.suffix == ".safetensors"]
     loading.fetch_model("minilm-l6")
     assert any(path.suffix == ".safetensors" for path in checked)
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import psutil, torch, transformers
+from nlp_helpers.core.errors import UserError, run_command
+from nlp_helpers.models import loading
+torch.set_num_threads(1)
+name = "minilm-l6-mlm"
+folder = loading.fetch_model(name)
+loading.load_model(name, transformers.BertForMaskedLM)  # all is imported
+for megabytes in (1, 30, 110, 150):
+    size = psutil.Process().memory_info().vms + megabytes * 10**6
+    resource.setrlimit(resource.RLIMIT_AS, (size, -1))
+    try:
+        loading.load_model(name, transformers.BertForMaskedLM)
+        print("loaded", megabytes)
+    except UserError as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+resource.setrlimit(resource.RLIMIT_AS, (size - 149 * 10**6, -1))
+run_command(lambda: bytearray(10**9))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_too_little_address_space_is_no_damage(python):
+    done = subprocess.run(
+        [python, "-c", LITTLE_MEMORY], capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    *_, first, second, third, fourth = done.stdout.splitlines()
+    for line in (first, second, third, fourth):
+        assert "there is too little memory: close other programs" in line
+        assert "remove that folder" not in line
+    assert "Cannot allocate memory" in second + third
+    assert "Traceback" not in done.stderr
+    *_, line = done.stderr.splitlines()
+    assert line.startswith("error: there is too little memory: close")
