@@ -185,6 +185,20 @@ def test_lock_has_every_direct_dependency_within_its_range(python, platform):
         assert requirement.specifier.contains(lock[name]), name
 
 
+@pytest.mark.parametrize("package", ["tokenizers", "safetensors"])
+def test_a_lower_bound_can_be_reached(package):
+    """Every transformers 5 asks for a narrow range of these."""
+    [asked] = [
+        requirement
+        for text in importlib.metadata.requires("transformers")
+        if (requirement := Requirement(text)).name == package
+        and requirement.marker is None
+    ]
+    stated = direct_dependencies()[package]
+    [least] = [s.version for s in stated.specifier if s.operator == ">="]
+    assert least in asked.specifier, f"{stated}, but transformers has {asked}"
+
+
 def test_a_package_has_the_same_range_wherever_it_is_asked_for():
     ranges = {}
     for texts in (PYPROJECT["project"]["dependencies"], *EXTRAS.values()):
