@@ -32,10 +32,10 @@ run: $(VENV)/.ready ## run NOTEBOOKS headless with the parameters of PROFILE
 	$(PY) -m nlp_helpers run --profile $(PROFILE) $(NOTEBOOKS)
 
 test: $(VENV)/.ready ## run the tests but the slow ones (PYTEST_ARGS="-k word": some of them)
-	$(PY) -m pytest -n 2 --dist loadscope -m "not slow" $(PYTEST_ARGS)
+	$(PY) -m pytest --nbval -n 2 --dist loadscope -m "not slow" $(PYTEST_ARGS)
 
 test-all: $(VENV)/.ready ## run every test (PYTEST_ARGS="-m slow": the slow ones alone)
-	$(PY) -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
+	$(PY) -m pytest --nbval -n 2 --dist loadscope $(PYTEST_ARGS)
 
 lab: $(VENV)/.ready ## open copies of the notebooks in JupyterLab (LAB_ARGS="--port 8890": its options)
 	@mkdir -p my_notebooks

@@ -1,6 +1,8 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import nbformat
@@ -186,3 +188,21 @@ def test_notebook_4_says_what_it_did_to_data_without_ids(project, root):
     assert "no row names its review, so each row stood alone" in printed
     assert "0 of 0" not in printed
     assert "cut to 6 tokens, or just as long: 200 rows" in printed
+
+
+def test_make_has_nbval_run_the_notebooks_and_plain_pytest_does_not(project):
+    """Else another runner of notebooks, nbmake say, runs them once more."""
+    notebook = f"outputs/reference/{NOTEBOOKS[0]}.ipynb"
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q"]
+    found = []
+    for options in ([], ["--nbval"]):
+        done = subprocess.run(
+            [*collect, "-p", "no:cacheprovider", *options, notebook],
+            cwd=project,
+            capture_output=True,
+            text=True,
+        )
+        found.append(done.stdout.count("::Cell "))
+    assert found[0] == 0 and found[1] > 5
+    recipes = re.findall(r"-m pytest .*", (project / "Makefile").read_text())
+    assert len(recipes) == 2 and all("--nbval" in line for line in recipes)
