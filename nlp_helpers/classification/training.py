@@ -40,7 +40,7 @@ from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError, explain
 from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
 from nlp_helpers.data.shards import TokenSet, read_shards
-from nlp_helpers.models import loading
+from nlp_helpers.models import loading, registry
 from nlp_helpers.parameters import TrainingSettings as Settings
 
 NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")
@@ -80,6 +80,7 @@ def make_classifier(
     Raises:
         UserError: the model has fewer layers than are to be frozen.
     """
+    registry.check_trainable(settings.model_name)
     torch.manual_seed(settings.seed)  # the head is drawn at random
     tokenizer, model = loading.load_model(
         settings.model_name,

@@ -20,7 +20,7 @@ from nlp_helpers.core import files, folders
 from nlp_helpers.core.engine import run
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import tokenize_worker
-from nlp_helpers.models import loading
+from nlp_helpers.models import loading, registry
 
 MIN_SHOWN = 10  # shards; fewer are done before anyone looks
 
@@ -81,9 +81,11 @@ def write_shards(
         and `lengths`, how many texts of it have 0, 1, 2, ... tokens.
 
     Raises:
-        UserError: a back end or an engine is unknown or cannot be used, or
-            the disk is full or cannot be written.
+        UserError: the model cannot be trained, a back end or an engine is
+            unknown or cannot be used, or the disk is full or cannot be
+            written.
     """
+    registry.check_trainable(tokenizer_name)
     tokenizer = loading.load_tokenizer(tokenizer_name)
     sources = sorted(splits.glob("*.parquet"))
     description = {

@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from nlp_helpers.core import yaml_files
+from nlp_helpers.core import files, paths, yaml_files
+from nlp_helpers.core.errors import UserError
 
 REGISTRY = Path(__file__).with_name("models.yaml")
+# The types of models that notebook 5 can train.
+TRAINABLE = ("bert",)
 Hashes = Annotated[dict[str, str], Field(min_length=1)]  # file name -> sha256
 
 
@@ -20,6 +23,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     licence: str
+    type: str = ""  # `model_type` of its config.json, if known before
 
 
 class PackagedModel(_Entry):
@@ -59,6 +63,37 @@ def registry() -> dict[str, ModelEntry]:
     """Read models.yaml."""
     entry_type: TypeAdapter[ModelEntry] = TypeAdapter(ModelEntry)
     return yaml_files.read_registry(REGISTRY, entry_type)
+
+
+def model_type(name: str) -> str:
+    """Return the type of a model, or nothing if its files must be read."""
+    entry = registry().get(name)
+    if isinstance(entry, AdaptedModel):
+        return model_type(entry.base)
+    if entry is not None:
+        return entry.type
+    try:
+        config = files.read_json(paths.resolve(name) / "config.json")
+        return str(config["model_type"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # who opens the folder says what is wrong with it
+
+
+def check_trainable(name: str) -> None:
+    """Refuse a model that notebook 5 cannot train.
+
+    Asked before notebook 4 works for hours on texts for it.
+
+    Raises:
+        UserError: it is of another type.
+    """
+    found = model_type(name)
+    if found and found not in TRAINABLE:
+        raise UserError(
+            f"{name} is of type {found}, which notebook 5 cannot train; set"
+            " model_name in notebooks 4 and 5 to a model of type"
+            f" {' or '.join(TRAINABLE)}, minilm-l6 for example"
+        )
 
 
 def origin(name: str) -> str:

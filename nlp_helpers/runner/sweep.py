@@ -18,7 +18,7 @@ from nlp_helpers.core import engine, files, paths
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.core.yaml_files import read_yaml
 from nlp_helpers.runner import record, stages
-from nlp_helpers.runner.tasks import Result, Task
+from nlp_helpers.runner.tasks import Result, Task, check_model
 from nlp_helpers.runner.tasks import plan as plan_notebooks
 
 MAX_NAME_LENGTH = 80  # characters of a combination's folder
@@ -122,6 +122,7 @@ def _combination(
             if task.notebook in _varied(base, name)
         }
         parameters.validate(task.notebook, values, f"{variant} of the sweep")
+        check_model(task.notebook, values)
         output = target / f"{task.notebook}.ipynb"
         tasks.append(Task(task.notebook, values, output, "sweep", variant))
     return tasks

@@ -11,9 +11,11 @@ from typing import Any
 from nlp_helpers import parameters
 from nlp_helpers.core import paths
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import registry
 
 # Folders of params/ or outputs/ that are no profiles, and a record's `sweep`.
 RESERVED = {"sweeps", "sweep", "reference"}
+TRAINING = ("04_amazon_preprocessing", "05_bert_fine_tuning")
 
 
 @dataclass(frozen=True)
@@ -130,4 +132,15 @@ def _plan_one(root: Path, profile: str, name: str) -> Task:
             f"{path}: output_dir is {values['output_dir']}; a run of this"
             f" profile writes to {paths.shown(folder)}: set it to that"
         )
+    check_model(name, values)
     return Task(name, values, output, profile)
+
+
+def check_model(notebook: str, values: Mapping[str, Any]) -> None:
+    """Refuse a model for notebooks 4 and 5 that cannot be trained.
+
+    Raises:
+        UserError: it is of another type than those that can.
+    """
+    if notebook in TRAINING:
+        registry.check_trainable(values["model_name"])

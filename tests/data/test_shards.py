@@ -288,3 +288,9 @@ def test_shards_of_other_texts_than_lie_beside_them_are_refused(
         UserError, match="another train.parquet .* notebook 04"
     ):
         shards.read_shards(tmp_path / "shards", "train", "minilm-l6")
+
+
+def test_no_shards_are_written_for_what_cannot_be_trained(root):
+    with pytest.raises(UserError, match="gpt2 is of type gpt2, which note"):
+        shards.write_shards(root, root / "shards", "gpt2", 32)
+    assert not (root / "shards").exists()

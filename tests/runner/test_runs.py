@@ -397,3 +397,30 @@ def test_params_shows_every_profile(run, root):
     path.write_text(path.read_text().replace("top_k: 77", "top_k: many"))
     done = command("params", "01")
     assert done.returncode == 1 and f"{path}: top_k is 'many'" in done.stderr
+
+
+@pytest.mark.parametrize("number", ["04", "05"])
+def test_what_cannot_be_trained_is_refused_before_any_kernel(
+    run, root, number
+):
+    [path] = (root / "params" / "offline").glob(f"{number}_*.yaml")
+    given = path.read_text()
+    (root / "modern").mkdir()
+    config = '{"model_type": "modernbert"}'
+    (root / "modern" / "config.json").write_text(config)
+    for name, kind in (
+        ("distilbert-base-uncased", "distilbert"),
+        ("modern", "modernbert"),
+    ):
+        path.write_text(given.replace("minilm-l6", name))
+        done = command("run", "--plain-kernels", "04", "05")
+        assert done.returncode == 1
+        [line] = done.stderr.strip().splitlines()
+        assert f"{name} is of type {kind}, which notebook 5 cannot t" in line
+        assert "to a model of type bert, minilm-l6 for example" in line
+    assert not (root / "outputs").exists()
+    path.write_text(given)
+    grid = "grid: {model_name: [modern]}\nmetric: macro_f1\n"
+    (root / "sweep.yaml").write_text(f"notebooks: ['{number}']\n{grid}")
+    done = command("sweep", str(root / "sweep.yaml"))
+    assert "modern is of type modernbert, which" in done.stderr
