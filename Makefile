@@ -77,9 +77,9 @@ distclean: ## remove what clean removes, and VENV
 
 # requirements/install.py says how; it needs a Python that can read it.
 $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offline.txt)
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	  || { echo "error: PYTHON=$(PYTHON) is not there or not Python 3.10 to 3.13; install one, or name yours: make PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) requirements/install.py packages $(VENV)
+	@"$(PYTHON)" requirements/install.py packages $(VENV)
 
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
 	@$(PY) requirements/install.py project $(VENV)

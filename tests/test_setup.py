@@ -369,6 +369,17 @@ def test_a_folder_of_ones_own_is_not_touched(small):
     assert [path.name for path in small.venv.iterdir()] == ["thesis.txt"]
 
 
+def test_a_python_may_lie_in_a_folder_with_a_space(small):
+    python = small.folder / "my programs" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    small.venv.mkdir()  # of somebody else: make comes to it, and stops there
+    (small.venv / "thesis.txt").touch()
+    done = small.make(f"PYTHON={python}")
+    assert "not made by make setup" in one_line(done)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
