@@ -19,7 +19,7 @@ PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-all lab reference lint lock train-mlm clean distclean
+.PHONY: help setup run test test-all lab reference lint badges lock train-mlm clean distclean
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ lint: $(VENV)/.ready ## check style and format with ruff, types with mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+badges: ## write the address of this repository (remote origin) into README and notebooks
+	$(PYTHON) tools/badges.py
 
 lock: ## resolve the dependencies again (needs uv; VENV need not exist)
 	@command -v $(UV) >/dev/null || { echo "error: UV=$(UV) not found (pip install uv)" >&2; exit 1; }

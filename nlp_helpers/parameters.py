@@ -20,7 +20,6 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.core.paths import looks_like_path
@@ -127,9 +126,8 @@ class AmazonPreprocessing(Common):
     def _check_scale(cls, scale: list[float]) -> list[float]:
         """Ask for nothing, or for two numbers that rise."""
         if scale and not (len(scale) == 2 and scale[0] < scale[1]):
-            raise PydanticCustomError(
-                "rating_scale",
-                "must be the worst and the best rating, for example [1, 5]",
+            raise ValueError(
+                "it must be the worst and the best rating, for example [1, 5]"
             )
         return scale
 
@@ -305,7 +303,8 @@ def validate(notebook: str, values: Mapping[str, Any], where: str) -> None:
                 f"; did you mean {close[0]}?" if close else "; remove it"
             )
         else:
-            message = first["msg"][0].lower() + first["msg"][1:]
+            message = first["msg"].removeprefix("Value error, ")
+            message = message[0].lower() + message[1:]
             reason = f"is {first['input']!r}: {message}"
             if first["type"] == "string_type" and isinstance(
                 first["input"], bool

@@ -137,9 +137,16 @@ def precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        has = torch.cpu.get_capabilities()
-        fast = any(has.get(name) for name in ("amx_bf16", "avx512_bf16"))
+        fast = _has_bfloat16()
     return torch.bfloat16 if fast else torch.float32
+
+
+def _has_bfloat16() -> bool:
+    """Say whether this processor has instructions for bfloat16."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.11
+        return torch.cpu._is_avx512_bf16_supported()
+    has = torch.cpu.get_capabilities()
+    return any(has.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def autocast(device: torch.device) -> torch.autocast:

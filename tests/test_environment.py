@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from nlp_helpers import hosted, parameters
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -186,17 +188,38 @@ def test_lock_has_every_direct_dependency_within_its_range(python, platform):
 
 
 @pytest.mark.parametrize("package", ["tokenizers", "safetensors"])
-def test_a_lower_bound_can_be_reached(package):
-    """Every transformers 5 asks for a narrow range of these."""
-    [asked] = [
-        requirement
-        for text in importlib.metadata.requires("transformers")
-        if (requirement := Requirement(text)).name == package
-        and requirement.marker is None
-    ]
-    stated = direct_dependencies()[package]
-    [least] = [s.version for s in stated.specifier if s.operator == ">="]
-    assert least in asked.specifier, f"{stated}, but transformers has {asked}"
+def test_transformers_says_the_range(package):
+    """Each of its releases asks for a narrow one."""
+    assert not direct_dependencies()[package].specifier
+
+
+def test_the_notebooks_need_nothing_newer_than_colab_has():
+    colab = {}
+    for line in (
+        (ROOT / "requirements" / "colab-freeze.txt").read_text().splitlines()
+    ):
+        if not line.startswith("#"):
+            name, _, version = line.partition("==")
+            colab[canonicalize_name(name)] = version
+    needed = direct_dependencies("notebooks")
+    newer = {
+        name: f"{requirement.specifier}, but Colab has {colab[name]}"
+        for name, requirement in needed.items()
+        if name in colab and colab[name] not in requirement.specifier
+    }
+    assert newer == {}
+    # What the set-up cell installs, and JupyterLab, which Colab is itself.
+    lacking = set(needed) - set(colab) - {"jupyterlab"}
+    assert lacking == set(hosted.PINS)
+
+
+def test_the_set_up_cell_installs_the_pinned_versions():
+    lock = versions_for("lock.txt", CONDA_PYTHON)
+    assert hosted.PINS == {name: lock[name] for name in hosted.PINS}
+    pinned = {str(entry) for entry, _ in read_requirements("offline.txt")}
+    chosen = {pin for pins in hosted.PACKAGES.values() for pin in pins}
+    assert chosen == pinned
+    assert set(hosted.PACKAGES) == set(parameters.SCHEMAS)
 
 
 def test_a_package_has_the_same_range_wherever_it_is_asked_for():
@@ -226,7 +249,7 @@ def test_every_requirement_is_exact_and_hashed(name):
 
 
 def test_torch_is_the_same_release_everywhere():
-    assert str(direct_dependencies()["torch"].specifier) == f"=={TORCH}"
+    assert TORCH in direct_dependencies()["torch"].specifier
     assert conda_pins()["torch"][0] == TORCH
     for python in MINOR_VERSIONS:
         assert versions_for("lock.txt", python)["torch"] == TORCH

