@@ -31,7 +31,9 @@ from nlp_helpers.models.registry import (
 )
 
 # Weights as safetensors only: a pickled .bin file could run code when opened.
-HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors"]
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = f"{WEIGHTS}.index.json"  # of weights in several files
+HUB_FILES = ["*.json", "*.txt", "*.model", WEIGHTS, "model-*.safetensors"]
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 SENTENCEPIECE_FILES = (
     "spiece.model",
@@ -63,7 +65,7 @@ HERE = Path(__file__).parent
 RESTORE = "restore it, for example with git checkout"
 
 
-def fetch_model(name: str, weights: bool = True) -> Path:
+def fetch_model(name: str | Path, weights: bool = True) -> Path:
     """Return a local folder with the config, tokenizer and weights of `name`.
 
     Args:
@@ -74,6 +76,7 @@ def fetch_model(name: str, weights: bool = True) -> Path:
         UserError: the name is unknown, its package is not installed, a file
             is not the pinned one, or the Hub cannot be reached.
     """
+    name = str(name)
     entries = registry()
     if name not in entries:
         folder = paths.resolve(name)
@@ -81,6 +84,11 @@ def fetch_model(name: str, weights: bool = True) -> Path:
             return folder
         if (folder / ADAPTERS).is_file():
             return _merge_adapters(folder, folder.name)
+        if folder.is_dir():
+            raise UserError(
+                f"{folder} is no model folder: it has neither config.json nor"
+                f" {ADAPTERS}; name the folder in which these files are"
+            )
         close = difflib.get_close_matches(name, entries, n=1)
         hint = f"did you mean {close[0]}?" if close else "known:"
         raise UserError(
@@ -109,7 +117,7 @@ def fetch_model(name: str, weights: bool = True) -> Path:
 
 @overload
 def load_model(
-    name: str,
+    name: str | Path,
     model_class: type[Model],
     device: torch.device | str = "cpu",
     new_head: bool = False,
@@ -119,7 +127,7 @@ def load_model(
 
 @overload
 def load_model(  # with one of the Auto classes
-    name: str,
+    name: str | Path,
     model_class: type,
     device: torch.device | str = "cpu",
     new_head: bool = False,
@@ -130,7 +138,7 @@ def load_model(  # with one of the Auto classes
 
 
 def load_model(
-    name: str,
+    name: str | Path,
     model_class: Any,
     device: torch.device | str = "cpu",
     new_head: bool = False,
@@ -155,6 +163,7 @@ def load_model(
             none of this class; or the files lack weights that the class needs
             and `new_head` is false: such a model answers at random.
     """
+    name = str(name)
     folder = fetch_model(name)
     _check_task(name, folder, model_class)
     tokenizer = _open_tokenizer(folder)
@@ -232,7 +241,7 @@ def _opens(model_class: Any, config: transformers.PreTrainedConfig) -> bool:
     return model_class.config_class.model_type == config.model_type
 
 
-def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
+def load_tokenizer(name: str | Path) -> transformers.PreTrainedTokenizerBase:
     """Load the tokenizer of a model alone.
 
     Raises:
@@ -362,7 +371,7 @@ def _fetch_hub(name: str, entry: HubModel) -> Path:
         folder = snapshot_download(
             entry.repository, local_files_only=True, **wanted
         )
-        if (Path(folder) / "model.safetensors").exists():
+        if _has_weights(Path(folder)):
             return Path(folder)
     except OSError:
         pass  # not in the cache either
@@ -372,6 +381,15 @@ def _fetch_hub(name: str, entry: HubModel) -> Path:
         f" connect, or set model_name to {_without_network()}, which need no"
         " network (params/offline has one for each notebook)"
     )
+
+
+def _has_weights(folder: Path) -> bool:
+    """Say whether the weights are there, all of them if in several files."""
+    index = folder / WEIGHTS_INDEX
+    if (folder / WEIGHTS).exists() or not index.exists():
+        return (folder / WEIGHTS).exists()
+    shards = set(files.read_json(index)["weight_map"].values())
+    return all((folder / shard).exists() for shard in shards)
 
 
 def _fetch_gguf(name: str, entry: PackagedModel, folder: Path) -> Path:

@@ -65,12 +65,26 @@ def test_an_unknown_name_is_an_error_with_a_hint(root, name, message):
         loading.fetch_model(name)
 
 
-def test_a_model_folder_serves_as_a_name(root):
+def test_a_path_to_nothing_is_named(root):
+    with pytest.raises(UserError, match="called 'nowhere'; known: smollm2"):
+        loading.load_model(Path("nowhere"), BertModel)
+    with pytest.raises(UserError, match=f"called '{root}/nowhere'; known"):
+        loading.load_tokenizer(root / "nowhere")
+
+
+def test_a_folder_of_something_else_is_named(root):
+    (root / "results" / "model").mkdir(parents=True)
+    with pytest.raises(UserError, match="results is no model folder: it has"):
+        loading.fetch_model("results")
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_model_folder_serves_as_a_name(root, kind):
     config = small_config()
     original = BertModel(config).eval()
     original.save_pretrained(root / "mine")
     loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
-    tokenizer, model = loading.load_model("mine", BertModel)
+    tokenizer, model = loading.load_model(kind("mine"), BertModel)
     encoded = tokenizer("a good camera", return_tensors="pt")
     with torch.no_grad():
         expected = original(**encoded).last_hidden_state
@@ -412,6 +426,28 @@ def test_a_pinned_revision_comes_from_the_hub_without_pickles(
     # The second time nothing needs to be served.
     again = load_elsewhere(python, name, home, "http://127.0.0.1:9")
     assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.slow
+def test_weights_in_several_files_come_from_the_hub(python, tmp_path):
+    name = "bert-base-uncased"
+    entry = loading.registry()[name]
+    folder, home = tmp_path / "served", tmp_path / "home"
+    BertModel(small_config()).save_pretrained(folder, max_shard_size="1MB")
+    assert not (folder / "model.safetensors").exists()
+    loading.load_tokenizer("minilm-l6").save_pretrained(folder)
+    with serve(folder, entry.repository, entry.revision) as (address, asked):
+        done = load_elsewhere(python, name, home, address)
+    assert done.returncode == 0, done.stderr
+    shards = sorted(path.name for path in folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    assert all(any(shard in path for path in asked) for shard in shards)
+    again = load_elsewhere(python, name, home, "http://127.0.0.1:9")
+    assert again.returncode == 0, again.stderr
+    [lost] = home.glob(f"**/snapshots/*/{shards[-1]}")
+    lost.unlink()
+    without = load_elsewhere(python, name, home, "http://127.0.0.1:9")
+    assert "is not in the Hugging Face cache" in without.stderr
 
 
 def test_code_in_a_model_folder_is_never_run(root, monkeypatch):
