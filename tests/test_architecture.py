@@ -15,8 +15,8 @@ DOCUMENT = ROOT / "docs" / "architecture.md"
 FLOORS = (
     {"core"},
     {"formatting"},
-    {"language_models", "models", "parameters", "plots", "session"},
-    {"data"},
+    {"models", "parameters", "plots", "session"},
+    {"data", "language_models"},
     {"classification"},
     {"runner"},
     {"cli"},

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_helpers import formatting
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import fitting
 
 CHOICES = 5  # shown of each step
 SHOWN_TEXT = 80  # characters of the text before a step: the newest
@@ -47,10 +48,8 @@ def check_length(
         UserError: names the tokens, the steps, and the model's limit.
     """
     num_tokens = input_ids.shape[1]
-    # A model with relative positions, or with none, has no limit.
-    config = model.config.get_text_config()
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit and num_tokens + num_steps > limit:
+    limit = fitting.max_length(model.config)
+    if num_tokens + num_steps > limit:
         raise UserError(
             f"the prompt has {num_tokens} tokens, num_steps {num_steps} more,"
             f" and the model reads {limit}; shorten one of them"

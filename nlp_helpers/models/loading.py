@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 
 from nlp_helpers.core import files, folders, paths
 from nlp_helpers.core.errors import MEMORY_REMEDY, UserError, lacks_memory
+from nlp_helpers.models import fitting
 from nlp_helpers.models.registry import (
     AdaptedModel,
     HubModel,
@@ -121,7 +122,7 @@ def load_model(
     model_class: type[Model],
     device: torch.device | str = "cpu",
     new_head: bool = False,
-    **config: Any,
+    **settings: Any,
 ) -> tuple[transformers.PreTrainedTokenizerBase, Model]: ...
 
 
@@ -131,7 +132,7 @@ def load_model(  # with one of the Auto classes
     model_class: type,
     device: torch.device | str = "cpu",
     new_head: bool = False,
-    **config: Any,
+    **settings: Any,
 ) -> tuple[
     transformers.PreTrainedTokenizerBase, transformers.PreTrainedModel
 ]: ...
@@ -142,7 +143,7 @@ def load_model(
     model_class: Any,
     device: torch.device | str = "cpu",
     new_head: bool = False,
-    **config: Any,
+    **settings: Any,
 ) -> tuple[transformers.PreTrainedTokenizerBase, transformers.PreTrainedModel]:
     """Load tokenizer and model, the model in float32 and evaluation mode.
 
@@ -156,17 +157,20 @@ def load_model(
         new_head: whether weights of head and pooler that the files lack, or
             have in another size, are to be drawn at random, because training
             comes next.
-        config: settings passed on to the model's configuration.
+        settings: passed on to the model's configuration.
 
     Raises:
         UserError: see `fetch_model`; or a file is damaged; or the model is
-            none of this class; or the files lack weights that the class needs
-            and `new_head` is false: such a model answers at random.
+            none of this class; or it lacks rows for the tokenizer's ids; or
+            the files lack weights that the class needs and `new_head` is
+            false: such a model answers at random.
     """
     name = str(name)
     folder = fetch_model(name)
-    _check_task(name, folder, model_class)
+    config = _open_config(folder)
+    _check_task(name, config, model_class)
     tokenizer = _open_tokenizer(folder)
+    fitting.fit_tokenizer(name, tokenizer, config)
     with _opening(folder):
         model, loading = model_class.from_pretrained(
             folder,
@@ -175,7 +179,7 @@ def load_model(
             ignore_mismatched_sizes=new_head,
             use_safetensors=True,
             **SAFE,
-            **config,
+            **settings,
         )
     missing = sorted(
         {
@@ -192,6 +196,7 @@ def load_model(
             " choose a model that was trained for this task"
         )
     print(f"{paths.shown(Path(name))}: {origin(name)}")
+    fitting.fit_inputs(name, tokenizer, model)
     return tokenizer, model.to(device).eval()
 
 
@@ -201,7 +206,15 @@ def _in_encoder(name: str, model: transformers.PreTrainedModel) -> bool:
     return name.startswith(prefix) and ".pooler." not in name
 
 
-def _check_task(name: str, folder: Path, model_class: Any) -> None:
+def _open_config(folder: Path) -> transformers.PreTrainedConfig:
+    """Read the configuration of a model folder."""
+    with _opening(folder, *MISSHAPEN):
+        return transformers.AutoConfig.from_pretrained(folder, **SAFE)
+
+
+def _check_task(
+    name: str, config: transformers.PreTrainedConfig, model_class: Any
+) -> None:
     """Refuse a model for a task that its kind does not do.
 
     Raises:
@@ -211,8 +224,6 @@ def _check_task(name: str, folder: Path, model_class: Any) -> None:
             transformers opens that too, for use inside of larger models: it
             continues with nonsense.
     """
-    with _opening(folder, *MISSHAPEN):
-        config = transformers.AutoConfig.from_pretrained(folder, **SAFE)
     if not _opens(model_class, config):
         problem = (
             f"is of type {config.model_type}, which {model_class.__name__}"
@@ -246,15 +257,18 @@ def load_tokenizer(name: str | Path) -> transformers.PreTrainedTokenizerBase:
 
     Raises:
         UserError: see `fetch_model`; or it is none of the tokenizers library,
-            which the processes that tokenise reviews need.
+            which the processes that tokenise reviews need; or the model lacks
+            rows for its ids.
     """
-    tokenizer = _open_tokenizer(fetch_model(name, weights=False))
+    folder = fetch_model(name, weights=False)
+    tokenizer = _open_tokenizer(folder)
     if not tokenizer.is_fast:
         raise UserError(
             f"the tokenizer of {name} is written in Python, and this project"
             " needs one of the tokenizers library; choose a model with a"
             " tokenizer.json"
         )
+    fitting.fit_tokenizer(str(name), tokenizer, _open_config(folder))
     return tokenizer
 
 
