@@ -14,7 +14,7 @@ from transformers import (
 from nlp_helpers.classification import packing
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.shards import encode
-from nlp_helpers.models import loading
+from nlp_helpers.models import fitting, loading
 
 TEXTS_AT_ONCE = 256  # answered together, so that memory stays flat
 MAX_LENGTH = 512  # tokens; what a text has beyond them is not read
@@ -75,7 +75,7 @@ def classify(
         every label under its name.
     """
     names = label_names(model.config)
-    max_length = min(MAX_LENGTH, model.config.max_position_embeddings)
+    max_length = min(MAX_LENGTH, fitting.max_length(model.config, tokenizer))
     remaining = iter(texts)
     while batch := list(islice(remaining, TEXTS_AT_ONCE)):
         input_ids = encode(batch, tokenizer, max_length)

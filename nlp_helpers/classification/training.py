@@ -40,7 +40,7 @@ from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError, explain
 from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
 from nlp_helpers.data.shards import TokenSet, read_shards
-from nlp_helpers.models import loading, registry
+from nlp_helpers.models import fitting, loading, registry
 from nlp_helpers.parameters import TrainingSettings as Settings
 
 NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")
@@ -370,12 +370,12 @@ def check_lengths(
         UserError: there are such texts.
     """
     longest = max(map(len, tokens.input_ids))
-    positions = model.config.max_position_embeddings
-    if longest > positions:
+    limit = fitting.max_length(model.config)
+    if longest > limit:
         raise UserError(
-            f"{settings.model_name} reads {positions} tokens at most, and"
+            f"{settings.model_name} reads {limit} tokens at most, and"
             f" some texts have {longest}; run notebook 04 with"
-            f" max_length {positions}"
+            f" max_length {limit}"
         )
 
 

@@ -40,7 +40,12 @@ class TokenSet:
 def encode(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[list[int]]:
-    """Tokenise with [CLS] and [SEP], cut to `max_length` tokens, unpadded."""
+    """Tokenise with [CLS] and [SEP], cut to `max_length` tokens, unpadded.
+
+    Raises:
+        UserError: the model of this tokenizer reads fewer tokens.
+    """
+    check_max_length(max_length, tokenizer)
     encoded = tokenizer(
         list(texts),
         truncation=True,
@@ -49,6 +54,22 @@ def encode(
         return_token_type_ids=False,
     )
     return encoded["input_ids"]
+
+
+def check_max_length(
+    max_length: int, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse to make texts that are longer than the model reads.
+
+    Raises:
+        UserError: names both lengths.
+    """
+    limit = tokenizer.model_max_length  # set by `loading`
+    if max_length > limit:
+        raise UserError(
+            f"max_length is {max_length}, and the model reads {limit} tokens"
+            f" at most; set max_length to {limit} or less"
+        )
 
 
 def write_shards(
@@ -81,12 +102,14 @@ def write_shards(
         and `lengths`, how many texts of it have 0, 1, 2, ... tokens.
 
     Raises:
-        UserError: the model cannot be trained, a back end or an engine is
-            unknown or cannot be used, or the disk is full or cannot be
+        UserError: the model cannot be trained or reads fewer tokens, a back
+            end or an engine is unknown or cannot be used, or the disk is
+            full or cannot be
             written.
     """
     registry.check_trainable(tokenizer_name)
     tokenizer = loading.load_tokenizer(tokenizer_name)
+    check_max_length(max_length, tokenizer)
     sources = sorted(splits.glob("*.parquet"))
     description = {
         "tokenizer": tokenizer_name,

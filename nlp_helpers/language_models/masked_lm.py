@@ -6,6 +6,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import fitting
 
 MASK = "[MASK]"
 
@@ -39,17 +40,21 @@ def use_mask_token(sentence: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def check_length(
-    text: str, num_tokens: int, tokenizer: PreTrainedTokenizerBase
+    text: str,
+    num_tokens: int,
+    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel,
 ) -> None:
     """Refuse a text that is longer than the model reads.
 
     Raises:
         UserError: names the text, its tokens, and the model's limit.
     """
-    if num_tokens > tokenizer.model_max_length:
+    limit = fitting.max_length(model.config, tokenizer)
+    if num_tokens > limit:
         raise UserError(
             f"the text {text[:60]!r}... has {num_tokens} tokens, the model"
-            f" reads {tokenizer.model_max_length}; shorten it"
+            f" reads {limit}; shorten it"
         )
 
 
@@ -90,7 +95,7 @@ def _fill_sentence(
     text = use_mask_token(sentence, tokenizer)
     encoded = tokenizer(text, return_tensors="pt").to(model.device)
     input_ids = encoded["input_ids"][0]  # (T,)
-    check_length(sentence, len(input_ids), tokenizer)
+    check_length(sentence, len(input_ids), tokenizer, model)
     logits = model(**encoded).logits[0]  # (T, V)
     positions = (input_ids == tokenizer.mask_token_id).nonzero().flatten()
     by_mask = []

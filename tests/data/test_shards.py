@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
-from transformers import BertConfig
+from small_bert import small_config
+from transformers import BertConfig, BertModel
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import reading, shards, splitting, tokenize_worker
@@ -53,6 +54,21 @@ def written(splits):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_texts_longer_than_the_model_reads_are_not_made(
+    root, splits, tokenizer
+):
+    config = small_config(max_position_embeddings=64)
+    BertModel(config).save_pretrained(root / "mine")
+    tokenizer.save_pretrained(root / "mine")
+    short = loading.load_tokenizer("mine")
+    assert max(map(len, shards.encode(["no " * 99], short, 64))) == 64
+    message = "max_length is 65, and the model reads 64 tokens .* set max_len"
+    with pytest.raises(UserError, match=message):
+        shards.encode(["no"], short, 65)
+    with pytest.raises(UserError, match=message):
+        shards.write_shards(splits, root / "shards", "mine", 65)
 
 
 def test_texts_are_framed_cut_and_left_unpadded(tokenizer):

@@ -79,6 +79,15 @@ def test_a_sentence_that_is_too_long_is_named(bert):
         masked_lm.fill_mask(["word " * 600 + "[MASK]."], *bert)
 
 
+def test_a_limit_that_the_tokenizer_does_not_name_is_the_models(roberta):
+    tokenizer, model = roberta
+    assert tokenizer.model_max_length > 10**9
+    fits = "a " * 505 + "[MASK]."
+    assert len(masked_lm.fill_mask([fits], tokenizer, model)[0]) == 1
+    with pytest.raises(UserError, match="has 513 tokens, the model reads 510"):
+        masked_lm.fill_mask(["a a a " + fits], tokenizer, model)
+
+
 def test_a_model_without_mask_token_is_refused():
     tokenizer = loading.load_tokenizer("smollm2-135m")
     with pytest.raises(UserError, match="has no mask token; choose"):

@@ -12,6 +12,7 @@ from transformers import (
 )
 
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.models import fitting
 
 MASK_FRACTION = 0.15
 MAX_LENGTH = 128  # tokens; longer documents are cut into pieces
@@ -78,7 +79,9 @@ def evaluate(
     pieces = tokenizer(
         texts,
         truncation=True,
-        max_length=MAX_LENGTH,
+        max_length=min(
+            MAX_LENGTH, fitting.max_length(model.config, tokenizer)
+        ),
         return_overflowing_tokens=True,
         return_special_tokens_mask=True,
     )
