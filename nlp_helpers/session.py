@@ -4,6 +4,7 @@ import os
 import platform
 import random
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -153,6 +154,22 @@ def autocast(device: torch.device) -> torch.autocast:
     """Compute matrix products in bfloat16 where `precision` says so."""
     enabled = precision(device) == torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+@contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Switch dropout off; afterwards each part is in the mode it was in.
+
+    After an error or an interrupt too: a model left in evaluation mode would
+    be trained further without dropout.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def progress(

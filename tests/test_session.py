@@ -22,6 +22,17 @@ def test_the_same_seed_gives_the_same_numbers_everywhere():
     assert not set(draw()) & set(first)
 
 
+def test_evaluation_ends_in_the_mode_before_it_after_errors_too():
+    frozen = torch.nn.Dropout()
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), frozen).train()
+    frozen.eval()
+    with pytest.raises(KeyboardInterrupt):
+        with session.evaluation_mode(model):
+            assert not any(module.training for module in model.modules())
+            raise KeyboardInterrupt
+    assert model.training and model[0].training and not frozen.training
+
+
 def test_the_line_names_what_a_reader_needs(capsys, monkeypatch):
     session.start(7, "cpu")
     line = capsys.readouterr().out

@@ -111,13 +111,10 @@ def predict_logits(
 
     N may be 0: the share of a process that has nothing to do.
     """
-    was_training = model.training
-    model.eval()
     device = next(model.parameters()).device
     logits = [torch.empty(0, model.model.classifier.out_features)]
-    for rows in micro_batches([len(ids) for ids in input_ids]):
-        batch = {k: v.to(device) for k, v in pack(input_ids[rows]).items()}
-        with session.autocast(device):
+    with session.evaluation_mode(model), session.autocast(device):
+        for rows in micro_batches([len(ids) for ids in input_ids]):
+            batch = {k: v.to(device) for k, v in pack(input_ids[rows]).items()}
             logits.append(model(**batch).float().cpu())
-    model.train(was_training)
     return torch.cat(logits).numpy()

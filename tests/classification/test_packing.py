@@ -138,6 +138,13 @@ def test_asking_for_predictions_switches_no_dropout_on(model, input_ids):
     assert not any(module.training for module in wrapped.modules())
 
 
+def test_a_failed_prediction_leaves_dropout_on(model):
+    wrapped = packing.PackedClassifier(model).train()
+    with pytest.raises(IndexError):
+        packing.predict_logits(wrapped, [np.array([model.config.vocab_size])])
+    assert all(module.training for module in wrapped.modules())
+
+
 def test_bfloat16_gives_nearly_the_same(model, input_ids, monkeypatch):
     wrapped = packing.PackedClassifier(model)
     exact = packing.predict_logits(wrapped, input_ids)

@@ -11,6 +11,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from nlp_helpers import session
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import fitting
 
@@ -74,7 +75,6 @@ def evaluate(
     Returns:
         loss (nats per masked token), top1 and top5 (shares), masked (count).
     """
-    model.eval()
     generator = np.random.default_rng(seed)
     pieces = tokenizer(
         texts,
@@ -86,22 +86,23 @@ def evaluate(
         return_special_tokens_mask=True,
     )
     count = {"loss": 0.0, "top1": 0, "top5": 0, "masked": 0}
-    for start in range(0, len(pieces["input_ids"]), BATCH_SIZE):
-        batch = {k: pieces[k][start : start + BATCH_SIZE] for k in pieces}
-        batch.pop("overflow_to_sample_mapping")
-        inputs, labels = _mask(tokenizer, batch, generator)
-        inputs, labels = inputs.to(model.device), labels.to(model.device)
-        chosen = labels >= 0
-        logits = model(**inputs).logits[chosen].float()  # (M, V)
-        wanted = labels[chosen]  # (M,)
-        loss = torch.nn.functional.cross_entropy(
-            logits, wanted, reduction="sum"
-        )
-        hits = logits.topk(5).indices == wanted[:, None]  # (M, 5)
-        count["loss"] += loss.item()
-        count["top1"] += hits[:, 0].sum().item()
-        count["top5"] += hits.sum().item()
-        count["masked"] += len(wanted)
+    with session.evaluation_mode(model):
+        for start in range(0, len(pieces["input_ids"]), BATCH_SIZE):
+            batch = {k: pieces[k][start : start + BATCH_SIZE] for k in pieces}
+            batch.pop("overflow_to_sample_mapping")
+            inputs, labels = _mask(tokenizer, batch, generator)
+            inputs, labels = inputs.to(model.device), labels.to(model.device)
+            chosen = labels >= 0
+            logits = model(**inputs).logits[chosen].float()  # (M, V)
+            wanted = labels[chosen]  # (M,)
+            loss = torch.nn.functional.cross_entropy(
+                logits, wanted, reduction="sum"
+            )
+            hits = logits.topk(5).indices == wanted[:, None]  # (M, 5)
+            count["loss"] += loss.item()
+            count["top1"] += hits[:, 0].sum().item()
+            count["top5"] += hits.sum().item()
+            count["masked"] += len(wanted)
     masked = count.pop("masked")
     return {k: v / masked for k, v in count.items()} | {"masked": masked}
 
@@ -117,7 +118,7 @@ def _mask(
         pieces["input_ids"], pieces.pop("special_tokens_mask"), strict=True
     ):
         words = np.flatnonzero(np.array(special) == 0)
-        count = max(1, round(MASK_FRACTION * len(words)))
+        count = max(1, round(MASK_FRACTION * len(words))) if len(words) else 0
         hidden = generator.choice(words, count, replace=False)
         labels.append(torch.full((len(ids),), -1))
         labels[-1][hidden] = torch.tensor(ids)[hidden]

@@ -369,7 +369,6 @@ def _train(
             scores = metrics.evaluate_held_out(
                 inner(model), tokenizer, held_out, metrics.SEED
             )["all"]
-            model.train()
             summary = {"step": step, "tokens": tokens, **scores}
             tqdm.write(
                 f"step {step}, {tokens / 1e6:.2f} M tokens, {speed:.0f} a"
