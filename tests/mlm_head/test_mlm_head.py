@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
+from small_bert import small_config
 from transformers import BertForMaskedLM
 
 from nlp_helpers.core import folders
@@ -435,6 +436,22 @@ def corpus(tmp_path, unpacked):
     return tmp_path, held_out
 
 
+def test_a_text_of_unknown_tokens_alone_is_left_out(
+    corpus, tmp_path, tokenizer
+):
+    unknown = "☃ ☂ ☀ ☁ ☄ ☃"
+    assert set(tokenizer.tokenize(unknown)) == {"[UNK]"}
+    pairs = [("a b", unknown), (unknown, "c d")]
+    [pair] = examples.encode_pairs(tokenizer, pairs, 32)
+    assert tokenizer.decode(pair.input_ids[pair.second_start :]) == "c d [SEP]"
+    assert examples.encode_documents(tokenizer, [unknown], 32) == []
+    row = json.dumps({"source": "generated", "text": unknown})
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write("\n" + "\n".join([row] * 20))
+    training.train(*corpus, tmp_path / "out", 4, 4, SMALL, "cpu")
+    assert (tmp_path / "out" / "weights" / "metrics.json").is_file()
+
+
 @pytest.mark.parametrize("kind", ["head", "adapters", "encoder"])
 def test_training_learns_and_changes_only_what_is_named(
     corpus, tmp_path, kind
@@ -612,6 +629,13 @@ def test_evaluation_asks_for_the_hidden_tokens(tokenizer):
     torch.nn.init.zeros_(model.cls.predictions.transform.dense.weight)
     damaged = metrics.evaluate(model, tokenizer, text, seed=1)
     assert damaged["top1"] < found["top1"] / 2
+
+
+def test_a_failed_evaluation_leaves_dropout_on(tokenizer):
+    model = BertForMaskedLM(small_config(vocab_size=1000)).train()
+    with pytest.raises(IndexError):
+        metrics.evaluate(model, tokenizer, ["a good camera"], seed=1)
+    assert all(module.training for module in model.modules())
 
 
 def test_the_figures_of_a_model_that_knows_one_word(tokenizer):

@@ -7,7 +7,7 @@ nothing but filling masks is asked of this model. The places are drawn anew at
 every step (RoBERTa's dynamic masking, Liu et al. 2019).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, count
 
@@ -31,7 +31,10 @@ class Example:
 def encode_documents(
     tokenizer: PreTrainedTokenizerBase, documents: list[str], max_length: int
 ) -> list[Example]:
-    """Tokenise documents; a long one becomes several examples in a row."""
+    """Tokenise documents; a long one becomes several examples in a row.
+
+    A piece of unknown tokens alone is left out: nothing in it can be asked.
+    """
     room = max_length - 2  # for [CLS] and [SEP]
     encoded = tokenizer(documents, add_special_tokens=False, verbose=False)
     examples = []
@@ -39,7 +42,9 @@ def encode_documents(
         for start in range(0, len(ids), room):
             piece = ids[start : start + room]
             whole = [tokenizer.cls_token_id, *piece, tokenizer.sep_token_id]
-            if len(whole) >= MIN_EXAMPLE_LENGTH:
+            if len(whole) >= MIN_EXAMPLE_LENGTH and _has_words(
+                piece, tokenizer
+            ):
                 examples.append(Example(np.array(whole), len(whole)))
     return examples
 
@@ -49,14 +54,27 @@ def encode_pairs(
     pairs: list[tuple[str, str]],
     max_length: int,
 ) -> list[Example]:
-    """Tokenise pairs of segments; only the second will be masked."""
+    """Tokenise pairs of segments; only the second will be masked.
+
+    A pair whose second segment is of unknown tokens alone is left out.
+    """
     encoded = tokenizer(pairs, truncation=True, max_length=max_length)
-    return [
+    examples = [
         Example(np.array(ids), types.index(1))
         for ids, types in zip(
             encoded["input_ids"], encoded["token_type_ids"], strict=True
         )
     ]
+    return [
+        example
+        for example in examples
+        if _has_words(example.input_ids[example.second_start :], tokenizer)
+    ]
+
+
+def _has_words(ids: Iterable[int], tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Say whether some of the ids are not special, as unknown ones are."""
+    return not set(ids) <= set(tokenizer.all_special_ids)
 
 
 def number_words(
