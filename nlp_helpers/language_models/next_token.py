@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_helpers import formatting
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.language_models.token_text import ids_text, token_text
 from nlp_helpers.models import fitting
 
 CHOICES = 5  # shown of each step
@@ -29,9 +30,7 @@ def top_k_table(
     probabilities, ids = logits.float().softmax(dim=-1).topk(top_k)
     return pd.DataFrame(
         {
-            "token": [
-                tokenizer.decode([token_id]) for token_id in ids.tolist()
-            ],
+            "token": [token_text(tokenizer, i) for i in ids.tolist()],
             "id": ids.tolist(),
             "probability": probabilities.tolist(),
         },
@@ -92,7 +91,7 @@ def decode_greedily(
     for step in range(1, num_steps + 1):
         logits = next_token_logits(model, input_ids)
         best = top_k_table(logits, tokenizer, CHOICES)
-        text = str(tokenizer.decode(input_ids[0]))
+        text = ids_text(tokenizer, input_ids[0].tolist())
         text = formatting.ending(text, SHOWN_TEXT)
         row = {"step": step, "text so far": text}
         for rank, token, probability in zip(
