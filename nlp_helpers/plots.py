@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from nlp_helpers.core import files
+from nlp_helpers.core import files, fonts
 from nlp_helpers.formatting import count, decimal
 
 # On white: lines and bars 3 to 1 or more, text 4.5 to 1 (WCAG 2.2).
@@ -66,7 +66,7 @@ def save(figure: Figure, path: Path) -> Picture:
     with files.writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without the Software entry, equal figures are equal files.
-        figure.savefig(path, dpi=100, metadata={"Software": None})
+        fonts.save_figure(figure, path, dpi=100, metadata={"Software": None})
     title = figure.get_suptitle()
     description = getattr(figure, "description", "")  # of a Figure: none
     return Picture(path.read_bytes(), title, description or title)
