@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 MISSING = re.compile(r"Glyph (\d+) ")  # how matplotlib's warning begins
 BOXES = "Last Resort"  # a font that has a box for each character
-_said: set[str] = set()  # characters that no font has; each is said once
+_said: set[str] = set()  # characters that no font has; said once
 
 
 def save_figure(figure: Figure, path: Path, **settings: Any) -> None:
@@ -37,13 +37,13 @@ def save_figure(figure: Figure, path: Path, **settings: Any) -> None:
         if missing & set(text.get_text()):
             text.set_fontfamily([*text.get_fontfamily(), *names])
     boxes = _try_to_save(figure, path, settings)
-    if new := boxes - _said:
-        _said.update(new)
+    if boxes and not _said:
         print(
-            f"figures show boxes for {' '.join(sorted(new))}: no font on this"
-            " computer has these characters; install one that does (the Noto"
-            " fonts have nearly all) and run again"
+            f"figures show boxes for {' '.join(sorted(boxes))} and other"
+            " characters that no font on this computer has; install one that"
+            " has them (the Noto fonts have nearly all) and run again"
         )
+    _said.update(boxes)
 
 
 def _try_to_save(

@@ -65,11 +65,11 @@ def test_several_fonts_are_taken_where_none_has_all(installed, capsys):
 def test_boxes_are_said_once_and_without_a_warning(installed, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for tick in (OTHER, ONE, "b"):
+        for tick in (OTHER, PRIVATE, "b"):
             figure = figure_of(ONE, tick)
             fonts.save_figure(figure, installed / "figure.png")
     [line] = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"figures show boxes for {ONE} {OTHER}: no font")
+    assert line.startswith(f"figures show boxes for {ONE} {OTHER} and other")
     assert (installed / "figure.png").stat().st_size > 1000
 
 
