@@ -1,5 +1,8 @@
 """Notebooks 02 and 03: fill the masked places of a sentence."""
 
+import difflib
+import re
+from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
@@ -8,7 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import fitting
 
-MASK = "[MASK]"
+CLS, SEP, MASK = "[CLS]", "[SEP]", "[MASK]"
+LIKE_MASK = re.compile(r"\[\s*mask\s*\]", re.IGNORECASE)
+CONTINUES = "##"  # how a piece begins that goes on with a word
 
 
 class Candidate(TypedDict):
@@ -24,13 +29,20 @@ def use_mask_token(sentence: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """Write the tokenizer's own mask token where the sentence has [MASK].
 
     Raises:
-        UserError: the sentence has no [MASK], or the tokenizer no mask token.
+        UserError: the sentence has no [MASK], or one that is written in
+            another way; or the tokenizer has no mask token.
     """
     if tokenizer.mask_token is None:
         raise UserError(
             f"{type(tokenizer).__name__} has no mask token; choose a masked"
             " language model such as minilm-l6-mlm or bert-base-uncased"
         )
+    for written in LIKE_MASK.findall(sentence):
+        if written != MASK:
+            raise UserError(
+                f"the sentence {sentence!r} has {written!r}; write {MASK}, in"
+                " capitals and without spaces"
+            )
     if MASK not in sentence:
         raise UserError(
             f"no {MASK} in the sentence {sentence!r}; put {MASK} where a word"
@@ -56,6 +68,84 @@ def check_length(
             f"the text {text[:60]!r}... has {num_tokens} tokens, the model"
             f" reads {limit}; shorten it"
         )
+
+
+def check_pair(
+    first: str,
+    second: str,
+    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel,
+) -> None:
+    """Ask for two sentences that make [CLS] first [SEP] second [SEP].
+
+    Raises:
+        UserError: one of them holds such a mark itself, or they are too long;
+            or the tokenizer does not build this, or the model knows no second
+            segment.
+    """
+    pieces = [tokenizer.tokenize(sentence) for sentence in (first, second)]
+    reserved = {*tokenizer.all_special_tokens}
+    reserved -= {tokenizer.mask_token, tokenizer.unk_token}
+    for sentence, tokens in zip((first, second), pieces, strict=True):
+        if marks := reserved.intersection(tokens):
+            raise UserError(
+                f"the sentence {sentence!r} contains {min(marks)}, a mark that"
+                " belongs around sentences; take it out"
+            )
+    expected = [CLS, *pieces[0], SEP, *pieces[1], SEP]
+    built = tokenizer(first, second)["input_ids"]
+    if tokenizer.convert_ids_to_tokens(built) != expected:
+        raise UserError(
+            f"the tokenizer of this model does not build {CLS} first sentence"
+            f" {SEP} second sentence {SEP}; name a BERT, such as minilm-l6-mlm"
+        )
+    if model.config.type_vocab_size < 2:
+        raise UserError(
+            "this model has no segment id for a second sentence"
+            " (type_vocab_size in its config.json); name a BERT that has two"
+        )
+    check_length(f"{first} {second}", len(expected), tokenizer, model)
+
+
+def find_word(
+    word: str,
+    tokens: Sequence[str],
+    start: int,
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[int]:
+    """Return the positions of a word's pieces, the first time it occurs.
+
+    Capitals count if they do for the tokenizer. A part of a word is not
+    found: `puppet` is no word of `puppet ##eer`.
+
+    Args:
+        word: one word, or several in a row.
+        tokens: of a text, WordPiece's, with `##` before the pieces that go on
+            with a word.
+        start: where to begin.
+        tokenizer: cuts the word into pieces, as it did the text.
+
+    Raises:
+        UserError: the word does not occur after `start`.
+    """
+    pieces = tokenizer.tokenize(word)
+    for first in range(start, len(tokens) - len(pieces) + 1):
+        after = first + len(pieces)
+        whole = not any(
+            token.startswith(CONTINUES) for token in tokens[after : after + 1]
+        )
+        if pieces and tokens[first:after] == pieces and whole:
+            return list(range(first, after))
+    text = tokenizer.convert_tokens_to_string(
+        [token for token in tokens[start:] if token not in (CLS, SEP)]
+    )
+    words = {known.lower(): known for known in text.split()}
+    close = difflib.get_close_matches(word.lower(), words, n=1)
+    hint = f"; did you mean {words[close[0]]!r}?" if close else ""
+    raise UserError(
+        f"masked_word {word!r} is no word of second_segment, which the model"
+        f" reads as {text!r}{hint or '; name one of its words'}"
+    )
 
 
 @torch.no_grad()

@@ -1,8 +1,12 @@
+import re
+
 import pytest
 import torch
+from small_bert import small_config
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     BertForMaskedLM,
+    BertTokenizerFast,
     RobertaConfig,
     RobertaForMaskedLM,
     RobertaTokenizerFast,
@@ -72,6 +76,83 @@ def test_the_mask_becomes_the_tokenizers_own(roberta):
 def test_a_sentence_without_mask_is_named(bert):
     with pytest.raises(UserError, match="'No blank here.'"):
         masked_lm.fill_mask([SENTENCES[0], "No blank here."], *bert)
+
+
+@pytest.mark.parametrize("written", ["[mask]", "[Mask]", "[ MASK ]"])
+def test_a_mask_in_small_letters_gets_a_hint(bert, written):
+    for sentence in (f"This is a {written}.", f"A [MASK] and a {written}."):
+        with pytest.raises(
+            UserError, match=r"; write \[MASK\], in capit"
+        ) as e:
+            masked_lm.fill_mask([sentence], *bert)
+        assert repr(written) in str(e.value)
+
+
+PAIR = ("who was puppet expert ?", "puppet expert was a puppeteer")
+
+
+@pytest.mark.parametrize(
+    ("word", "positions"),
+    [
+        ("expert", [8]),
+        ("Expert", [8]),
+        ("puppeteer", [11, 12]),
+        ("PUPPETEER", [11, 12]),
+        ("puppet", [7]),
+        ("puppet expert", [7, 8]),
+    ],
+)
+def test_a_word_is_found_with_all_its_pieces(bert, word, positions):
+    tokenizer, _ = bert
+    tokens = tokenizer.tokenize("[CLS] {} [SEP] {} [SEP]".format(*PAIR))
+    start = tokens.index("[SEP]")
+    assert masked_lm.find_word(word, tokens, start, tokenizer) == positions
+
+
+@pytest.mark.parametrize(
+    ("word", "end"),
+    [
+        ("expret", "reads as 'the puppeteer expert'; did you mean 'expert'?"),
+        ("puppet", "; did you mean 'puppeteer'?"),
+        ("battery", "; name one of its words"),
+        (" ", "; name one of its words"),
+    ],
+)
+def test_a_part_of_a_word_is_no_word(bert, word, end):
+    tokenizer, _ = bert
+    tokens = tokenizer.tokenize("[CLS] a [SEP] the puppeteer expert [SEP]")
+    with pytest.raises(UserError) as found:
+        masked_lm.find_word(word, tokens, 2, tokenizer)
+    assert str(found.value).endswith(end)
+
+
+def test_capitals_count_where_the_tokenizer_keeps_them():
+    words = ["[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]", "an", "Expert"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = BertTokenizerFast(vocab=vocabulary, do_lower_case=False)
+    tokens = tokenizer.tokenize("[CLS] an [SEP] an Expert [SEP]")
+    assert masked_lm.find_word("Expert", tokens, 2, tokenizer) == [4]
+    with pytest.raises(UserError, match="'expert' .* did you mean 'Expert'"):
+        masked_lm.find_word("expert", tokens, 2, tokenizer)
+
+
+def test_two_sentences_are_checked_before_they_are_joined(bert):
+    tokenizer, model = bert
+    masked_lm.check_pair(*PAIR, tokenizer, model)
+    masked_lm.check_pair("☃", "a [MASK] was", tokenizer, model)
+    for mark in ("[SEP]", "[CLS]", "[PAD]"):
+        with pytest.raises(UserError, match=rf"'a {re.escape(mark)} b' cont"):
+            masked_lm.check_pair("who ?", f"a {mark} b", tokenizer, model)
+    with pytest.raises(UserError, match="has 903 tokens, the model reads 512"):
+        masked_lm.check_pair("a " * 300, "b " * 600, tokenizer, model)
+
+
+def test_a_model_that_is_no_bert_of_two_sentences_is_refused(bert, roberta):
+    with pytest.raises(UserError, match=r"does not build \[CLS\] first .*; n"):
+        masked_lm.check_pair(*PAIR, *roberta)
+    model = BertForMaskedLM(small_config(type_vocab_size=1))
+    with pytest.raises(UserError, match="no segment id for a second sent"):
+        masked_lm.check_pair(*PAIR, bert[0], model)
 
 
 def test_a_sentence_that_is_too_long_is_named(bert):
