@@ -13,7 +13,7 @@ PACKAGE = ROOT / "nlp_helpers"
 DOCUMENT = ROOT / "docs" / "architecture.md"
 # A room, or a module of the package itself, imports only from floors below.
 FLOORS = (
-    {"core"},
+    {"core", "hosted"},
     {"formatting"},
     {"models", "parameters", "plots", "session"},
     {"data", "language_models"},

@@ -291,8 +291,11 @@ def _read_strictly(
         FROM (SELECT *, try_cast(overall_ AS DOUBLE) AS rating
               FROM ({build_select(report)}))"""
     unsure: set[int] = set()
-    batches = _shared().cursor().sql(selected).to_arrow_reader(BATCH_ROWS)
-    for batch in batches:
+    relation = _shared().cursor().sql(selected)
+    # DuckDB 1.3 knows the second name alone, 2 the first.
+    new = hasattr(relation, "to_arrow_reader")
+    read = relation.to_arrow_reader if new else relation.fetch_arrow_reader
+    for batch in read(BATCH_ROWS):
         text = clean_text(batch["text_"], batch["marked"])
         sound = pc.and_(batch["sound"], pc.not_equal(text, ""))
         start = report.rows + 1

@@ -496,7 +496,7 @@ torch.set_num_threads(1)
 name = "minilm-l6-mlm"
 folder = loading.fetch_model(name)
 loading.load_model(name, transformers.BertForMaskedLM)  # all is imported
-for megabytes in (1, 30, 110, 150):
+for megabytes in (20, 40, 110, 150):
     size = psutil.Process().memory_info().vms + megabytes * 10**6
     resource.setrlimit(resource.RLIMIT_AS, (size, -1))
     try:
