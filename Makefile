@@ -6,6 +6,7 @@ PYTEST_ARGS ?=
 LAB_ARGS ?=
 UV ?= uv
 START ?=
+COLAB_TORCH ?=
 
 # make cannot have a space in a target's name, and an empty VENV would be /.
 ifneq ($(words $(VENV)),1)
@@ -19,7 +20,7 @@ PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-all lab reference lint badges lock train-mlm clean distclean
+.PHONY: help setup run test test-all test-colab lab reference lint badges lock train-mlm clean distclean
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +37,9 @@ test: $(VENV)/.ready ## run the tests but the slow ones (PYTEST_ARGS="-k word": 
 
 test-all: $(VENV)/.ready ## run every test (PYTEST_ARGS="-m slow": the slow ones alone)
 	$(PY) -m pytest --nbval -n 2 --dist loadscope $(PYTEST_ARGS)
+
+test-colab: $(VENV)/.ready ## run the notebooks as on Colab (5 GB; COLAB_TORCH=torch==2.13.0+cpu: another torch)
+	TEST_COLAB=1 COLAB_TORCH="$(COLAB_TORCH)" $(PY) -m pytest -s tests/colab $(PYTEST_ARGS)
 
 lab: $(VENV)/.ready ## open copies of the notebooks in JupyterLab (LAB_ARGS="--port 8890": its options)
 	@mkdir -p my_notebooks

@@ -318,6 +318,38 @@ def test_killed_twenty_times_it_ends_as_if_it_never_was(
     assert history(output) == history(whole)
 
 
+TRAIN_ON_DRIVE = """
+import json, sys
+from pathlib import Path
+from nlp_helpers.classification import training
+place, output, settings = sys.argv[1:]
+settings = training.Settings(**json.loads(settings))
+training.train(Path(place), Path(output), settings, "cpu", 1)
+"""
+
+
+def test_a_training_on_drive_goes_on_after_a_kill(
+    place, settings, whole, python, project, tmp_path, monkeypatch
+):
+    """A folder that is slow and has no locks: the runtime ended, and again."""
+    habits = str(project / "tests" / "drive")
+    monkeypatch.setenv("DRIVE", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", habits, prepend=os.pathsep)
+    output = tmp_path / "seed-7"
+    command = [python, "-c", TRAIN_ON_DRIVE, str(place), str(output)]
+    command.append(settings.model_dump_json())
+    first = subprocess.Popen(command)
+    while newest_step(output) < 3 and first.poll() is None:
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    assert 3 <= newest_step(output) < len(history(whole)["losses"])
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert history(output) == history(whole)
+    assert weights(output) == weights(whole)
+
+
 def test_a_checkpoint_of_other_texts_or_settings_is_refused(
     place, settings, whole
 ):
