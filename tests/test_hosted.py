@@ -41,7 +41,7 @@ def test_what_is_too_old_is_named_and_the_rest_is_not(monkeypatch):
 def test_a_pip_that_fails_is_one_line(monkeypatch):
     monkeypatch.setitem(hosted.PACKAGES, "01_next_token", ["no-such==0.0.0.1"])
     monkeypatch.setattr(hosted, "PINS", {})
-    monkeypatch.setattr(hosted, "PIP", [*hosted.PIP, "--no-index"])
+    monkeypatch.setattr(hosted, "INSTALL", [*hosted.INSTALL, "--no-index"])
     with pytest.raises(hosted.SetupError) as error:
         hosted.install("01_next_token")
     [line] = error.value._render_traceback_()

@@ -291,7 +291,8 @@ def _read_strictly(
         FROM (SELECT *, try_cast(overall_ AS DOUBLE) AS rating
               FROM ({build_select(report)}))"""
     unsure: set[int] = set()
-    relation = _shared().cursor().sql(selected)
+    cursor = _shared().cursor()  # DuckDB 1.3 closes what nobody holds
+    relation = cursor.sql(selected)
     # DuckDB 1.3 knows the second name alone, 2 the first.
     new = hasattr(relation, "to_arrow_reader")
     read = relation.to_arrow_reader if new else relation.fetch_arrow_reader
