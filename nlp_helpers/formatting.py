@@ -88,6 +88,8 @@ def _is_text(values: pd.Series) -> bool:
 
 def _columns(table: pd.DataFrame) -> list[tuple[str, list[str], bool]]:
     """Return name, texts and "is text" of the index and of each column."""
+    # Of an index with several levels all but the first become columns.
+    table = table.reset_index(level=[*range(1, table.index.nlevels)])
     names = [table.index.name, table.columns.name]
     index = table.index.to_series()
     rows = [str(value) for value in table.index]

@@ -108,3 +108,16 @@ def test_a_notebook_shows_its_tables_so():
         InteractiveShell.clear_instance()
     assert data["text/html"] == formatting.as_html(TABLE)
     assert data["text/plain"] == formatting.as_text(TABLE)
+
+
+def test_each_level_of_an_index_is_a_column():
+    parts = [pd.DataFrame({"token": ["a", "b"]}, index=[1, 2])] * 2
+    table = pd.concat(parts, keys=[7, 8], names=["position", "rank"])
+    lines = [line.split() for line in formatting.as_text(table).splitlines()]
+    assert lines == [
+        ["position", "rank", "token"],
+        ["7", "1", "a"],
+        ["7", "2", "b"],
+        ["8", "1", "a"],
+        ["8", "2", "b"],
+    ]
