@@ -115,7 +115,10 @@ class AmazonPreprocessing(Common):
         description="field of the text; empty: the usual names"
     )
     label_field: str = Field(
-        description="field of the rating; empty: the usual names"
+        description="field of rating or label; empty: the usual names"
+    )
+    label_rule: Literal["stars", "values"] = Field(
+        description="stars makes three classes of ratings; values takes labels"
     )
     rating_scale: list[float] = Field(
         max_length=2, description="worst and best rating; [] is 1 to 5 stars"

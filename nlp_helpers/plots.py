@@ -26,6 +26,7 @@ from nlp_helpers.formatting import count, decimal
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 CLASS_COLOURS = {"neutral": GREY, "positive": GREEN, "negative": ORANGE}
 MAX_BARS = 50  # of a histogram
+MAX_CLASSES = 12  # of a chart that writes a number for each
 MAX_NAMED = 5  # bars of a chart that its description names
 
 
@@ -153,14 +154,17 @@ def candidate_bars(
 
 def class_balance(counts: pd.Series, title: str) -> Chart:
     """Draw the number of rows of each class (index: class names)."""
-    figure, [axis] = _figure(title, height=2.2)
-    colours = [CLASS_COLOURS[name] for name in counts.index]
+    figure, [axis] = _figure(title, height=max(2.2, 1 + 0.25 * len(counts)))
+    colours = [CLASS_COLOURS.get(name, BLUE) for name in counts.index]
     bars = axis.barh(list(counts.index), counts.to_numpy(), color=colours)
     axis.bar_label(bars, fmt="{:,.0f}", padding=3)
     axis.invert_yaxis()
     axis.margins(x=0.1)
     axis.set_xlabel("rows")
-    named = _join(f"{name} {number:,}" for name, number in counts.items())
+    shown = counts if len(counts) <= MAX_CLASSES else counts.nlargest(3)
+    named = _join(f"{name} {number:,}" for name, number in shown.items())
+    if len(shown) < len(counts):
+        named = f"of {len(counts)} classes the largest are {named}"
     figure.description = f"Bar chart. {title}: {named}."
     return figure
 
@@ -234,10 +238,12 @@ def confusion_matrix(
     matrix: np.ndarray, names: Sequence[str], title: str
 ) -> Chart:
     """Draw counts, rows the true classes, columns the predicted ones."""
-    figure, [axis] = _figure(title, 4.2, 3.8)
+    few = len(names) <= MAX_CLASSES  # else numbers and words are in the way
+    side = 1 if few else min(4.0, len(names) / MAX_CLASSES)
+    figure, [axis] = _figure(title, 4.2 * side, 3.8 * side)
     fractions = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
     image = axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(matrix.shape):
+    for row, column in np.ndindex(matrix.shape) if few else ():
         axis.text(
             column,
             row,
@@ -247,9 +253,16 @@ def confusion_matrix(
             color=_text_colour(image, fractions[row, column]),
         )
     ticks = range(len(names))
-    axis.set_xticks(ticks, names)
+    axis.set_xticks(ticks, names, rotation=0 if len(names) < 5 else 90)
     axis.set_yticks(ticks, names)
     axis.set(xlabel="predicted", ylabel="true")
+    if not few:
+        figure.description = (
+            f"Table of shares. {title}. Of {matrix.sum():,} texts of"
+            f" {len(names)} classes, {matrix.trace():,} were taken for what"
+            " they are."
+        )
+        return figure
     rows = "; ".join(
         f"of the {name} texts, {_name_bars(names, row)}"
         for name, row in zip(names, fractions, strict=True)
@@ -273,13 +286,13 @@ def _text_colour(image: ScalarMappable, value: float) -> str:
 
 
 def score_bars(
-    scores: pd.DataFrame, reference: tuple[str, float], title: str
+    scores: pd.DataFrame, reference: tuple[str, float] | None, title: str
 ) -> Chart:
     """Draw a bar for each row of `scores`, with its interval.
 
     Args:
         scores: columns `macro_f1`, `low` and `high`; index: names.
-        reference: name and macro-F1 of what is drawn as a line.
+        reference: name and macro-F1 of what is drawn as a line, if any.
         title: of the figure.
     """
     figure, [axis] = _figure(title, height=1.3 + 0.4 * len(scores))
@@ -291,11 +304,14 @@ def score_bars(
     axis.barh(list(scores.index), macro_f1, xerr=spread, color=BLUE, capsize=3)
     for row, value in enumerate(macro_f1):
         axis.text(0.01, row, decimal(value), va="center", color="white")
-    name, height = reference
-    axis.axvline(height, color=ORANGE, ls="--", label=name)
     axis.set(xlabel="macro-F1, with 95 % interval", xlim=(0, 1))
-    # Above the bars, which can be as long as the axis.
-    axis.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
+    line = ""
+    if reference is not None:
+        name, height = reference
+        axis.axvline(height, color=ORANGE, ls="--", label=name)
+        # Above the bars, which can be as long as the axis.
+        axis.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
+        line = f" A dashed line at {decimal(height)}: {name}."
     axis.invert_yaxis()
     named = "; ".join(
         f"{row.Index} {decimal(row.macro_f1)}"
@@ -303,8 +319,7 @@ def score_bars(
         for row in scores.itertuples()
     )
     figure.description = (
-        f"Bar chart with 95 % intervals. {title}: {named}. A dashed line at"
-        f" {decimal(height)}: {name}."
+        f"Bar chart with 95 % intervals. {title}: {named}.{line}"
     )
     return figure
 

@@ -182,7 +182,8 @@ def test_make_has_nbval_run_the_notebooks_and_plain_pytest_does_not(project):
         )
         found.append(done.stdout.count("::Cell "))
     assert found[0] == 0 and found[1] > 5
-    recipes = re.findall(r"-m pytest .*", (project / "Makefile").read_text())
+    makefile = (project / "Makefile").read_text()
+    recipes = re.findall(r"-m pytest .*--dist.*", makefile)
     assert len(recipes) == 2 and all("--nbval" in line for line in recipes)
 
 

@@ -13,23 +13,27 @@ from sklearn.metrics import (
 )
 
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
+from nlp_helpers.data.labels import LABEL2ID, STARS
 
 RESAMPLES = 10_000  # of the bootstrap
 SEED = 0  # of its draws
 _CLEAR = [LABEL2ID["positive"], LABEL2ID["negative"]]
 
 
-def check_classes(train: np.ndarray, validation: np.ndarray) -> None:
+def check_classes(
+    train: np.ndarray,
+    validation: np.ndarray,
+    names: Sequence[str] = STARS,
+) -> None:
     """Ask for labels that can be learned from, and judged by.
 
     Raises:
-        UserError: all training texts are of one class, or no validation text
-            is positive or negative.
+        UserError: all training texts are of one class; or of the classes of
+            stars, no validation text is positive or negative.
     """
     if len(set(train)) < 2:
         problem = "all training texts are of one class"
-    elif not np.isin(validation, _CLEAR).any():
+    elif tuple(names) == STARS and not np.isin(validation, _CLEAR).any():
         problem = "no validation text is positive or negative"
     else:
         return
@@ -39,8 +43,8 @@ def check_classes(train: np.ndarray, validation: np.ndarray) -> None:
 def score(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """Return `accuracy` and `macro_f1`, both in 0 to 1.
 
-    Macro-F1 is the plain mean of the F1 of each class, so that the small
-    neutral class counts as much as the large ones.
+    Macro-F1 is the plain mean of the F1 of each class, so that a small class
+    counts as much as a large one.
     """
     return {
         "accuracy": float(accuracy_score(labels, predictions)),
@@ -74,33 +78,37 @@ def compare(
 
 
 def per_class_table(
-    labels: np.ndarray, predictions: np.ndarray
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    names: Sequence[str] = STARS,
 ) -> pd.DataFrame:
     """Tabulate precision, recall, F1 and number of texts of each class."""
     columns = precision_recall_fscore_support(
-        labels, predictions, labels=list(ID2LABEL), zero_division=0
+        labels, predictions, labels=range(len(names)), zero_division=0
     )
-    names = ["precision", "recall", "f1", "texts"]
+    scores = ["precision", "recall", "f1", "texts"]
     return pd.DataFrame(
-        dict(zip(names, columns, strict=True)), index=list(ID2LABEL.values())
+        dict(zip(scores, columns, strict=True)), index=list(names)
     )
 
 
 def confusion_counts(
-    labels: np.ndarray, predictions: np.ndarray
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int = len(STARS)
 ) -> np.ndarray:
     """Count texts by true class (row) and predicted class (column)."""
-    return confusion_matrix(labels, predictions, labels=list(ID2LABEL))
+    return confusion_matrix(labels, predictions, labels=range(num_classes))
 
 
-def macro_f1(counts: np.ndarray) -> np.ndarray:
-    """Return macro-F1 of confusion counts, (..., 3, 3) -> (...).
+def macro_f1(right: np.ndarray, said_or_true: np.ndarray) -> np.ndarray:
+    """Return macro-F1 of counts of each class, (..., K) -> (...).
 
     A class that neither occurs nor was predicted has no F1; as in `score`,
     the mean is that of the others.
+
+    Args:
+        right: texts of a class that were predicted as it.
+        said_or_true: texts of a class, and texts predicted as it.
     """
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    said_or_true = counts.sum(axis=-1) + counts.sum(axis=-2)
     f1 = 2 * right / np.maximum(said_or_true, 1)
     return f1.sum(axis=-1) / np.count_nonzero(said_or_true, axis=-1)
 
@@ -120,10 +128,9 @@ def bootstrap(
     single ones makes the interval too narrow. It says how far chance in the
     choice of texts reaches, not in the training.
 
-    What a draw needs to know of a group is how many of its texts have which
-    class and predictions. Many groups are alike in this, so that numbers of
-    such kinds are drawn, from a multinomial distribution, which is the same
-    and much faster.
+    What a draw needs to know of a group is what `macro_f1` counts. Many
+    groups are alike in this, so that numbers of such kinds are drawn, from a
+    multinomial distribution, which is the same and much faster.
 
     Args:
         labels: the true classes, (N,).
@@ -132,21 +139,33 @@ def bootstrap(
         groups: what each text belongs to, for example its review, (N,); a
             text without a name stands alone, as all do if there are none.
     """
-    size = len(ID2LABEL)
-    other = predictions if baseline is None else baseline
+    size = int(max(labels.max(), predictions.max())) + 1
+    answers = [predictions]
+    if baseline is not None:
+        size = max(size, int(baseline.max()) + 1)
+        answers.append(baseline)
     numbers = _number_groups(groups, len(labels))
-    cells = np.zeros((numbers.max() + 1, size, size, size), np.int64)
-    np.add.at(cells, (numbers, labels, predictions, other), 1)
+    # For each group: right, and said or true, of each answer and class.
+    counts = np.zeros((numbers.max() + 1, len(answers), 2, size), np.int64)
+    for answer, predicted in enumerate(answers):
+        right = predicted == labels
+        of_answer = counts[:, answer]
+        for kind, rows, classes in (
+            (0, numbers[right], labels[right]),
+            (1, numbers, labels),
+            (1, numbers, predicted),
+        ):
+            np.add.at(of_answer[:, kind], (rows, classes), 1)
     kinds, sizes = np.unique(
-        cells.reshape(len(cells), -1), axis=0, return_counts=True
+        counts.reshape(len(counts), -1), axis=0, return_counts=True
     )
     draws = np.random.default_rng(SEED).multinomial(
-        len(cells), sizes / len(cells), RESAMPLES
+        len(counts), sizes / len(counts), RESAMPLES
     )
-    draws = (draws @ kinds).reshape(-1, size, size, size)
-    scores = macro_f1(draws.sum(axis=3))
+    drawn = (draws @ kinds).reshape(-1, len(answers), 2, size)
+    scores = macro_f1(drawn[:, :, 0], drawn[:, :, 1])  # (RESAMPLES, answers)
     if baseline is not None:
-        scores = scores - macro_f1(draws.sum(axis=2))
+        scores = scores[:, :1] - scores[:, 1:]
     low, high = np.percentile(scores, [2.5, 97.5])
     return float(low), float(high)
 
@@ -209,7 +228,11 @@ def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def worst_mistakes(
-    texts: Sequence[str], labels: np.ndarray, logits: np.ndarray, number: int
+    texts: Sequence[str],
+    labels: np.ndarray,
+    logits: np.ndarray,
+    number: int,
+    names: Sequence[str] = STARS,
 ) -> pd.DataFrame:
     """Tabulate the wrong predictions with the highest loss, worst first.
 
@@ -223,8 +246,8 @@ def worst_mistakes(
     return pd.DataFrame(
         {
             "loss": text_losses[worst],
-            "label": [ID2LABEL[label] for label in labels[worst]],
-            "predicted": [ID2LABEL[i] for i in logits[worst].argmax(axis=1)],
+            "label": [names[label] for label in labels[worst]],
+            "predicted": [names[i] for i in logits[worst].argmax(axis=1)],
             "text": [texts[row] for row in worst],
         }
     )

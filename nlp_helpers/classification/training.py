@@ -38,7 +38,7 @@ from nlp_helpers.classification import (
 )
 from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError, explain
-from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
+from nlp_helpers.data.labels import STARS
 from nlp_helpers.data.shards import TokenSet, read_shards
 from nlp_helpers.models import fitting, loading, registry
 from nlp_helpers.parameters import TrainingSettings as Settings
@@ -73,9 +73,13 @@ def read_settings(parameters: Mapping[str, Any]) -> list[Settings]:
 
 
 def make_classifier(
-    settings: Settings,
+    settings: Settings, names: Sequence[str] = STARS
 ) -> tuple[PreTrainedTokenizerBase, packing.PackedClassifier]:
-    """Load the encoder, draw a head for three classes, freeze what is asked.
+    """Load the encoder, draw a head for the classes, freeze what is asked.
+
+    Args:
+        settings: name the encoder.
+        names: of the classes, in the order of their numbers.
 
     Raises:
         UserError: the model has fewer layers than are to be frozen.
@@ -86,9 +90,9 @@ def make_classifier(
         settings.model_name,
         BertForSequenceClassification,
         new_head=True,
-        num_labels=len(ID2LABEL),
-        id2label=ID2LABEL,
-        label2id=LABEL2ID,
+        num_labels=len(names),
+        id2label=dict(enumerate(names)),
+        label2id={name: number for number, name in enumerate(names)},
         attention_probs_dropout_prob=0.0,
     )
     freeze(model, settings.freeze_layers)
@@ -131,15 +135,17 @@ def parameter_groups(
     ]
 
 
-def class_weights(labels: np.ndarray, kind: str) -> torch.Tensor:
-    """Return the weight of each class in the loss, (3,).
+def class_weights(
+    labels: np.ndarray, kind: str, num_classes: int = len(STARS)
+) -> torch.Tensor:
+    """Return the weight of each class in the loss, (num_classes,).
 
     `balanced` is scikit-learn's: N / (classes * texts of the class), so
     that each class weighs as much as any other. `none` is 1 for each.
     """
     if kind == "none":
-        return torch.ones(len(ID2LABEL))
-    counts = np.bincount(labels, minlength=len(ID2LABEL)).clip(min=1)
+        return torch.ones(num_classes)
+    counts = np.bincount(labels, minlength=num_classes).clip(min=1)
     weights = len(labels) / (len(counts) * counts)
     return torch.from_numpy(weights.astype(np.float32))
 
@@ -317,7 +323,9 @@ def _train(
         with together(accelerator):
             if accelerator.is_local_main_process == goes_first:
                 with nullcontext() if shows else redirect_stdout(None):
-                    tokenizer, model = make_classifier(settings)
+                    tokenizer, model = make_classifier(
+                        settings, train_set.names
+                    )
     with together(accelerator):
         for tokens in (train_set, validation):
             check_lengths(model, tokens, settings)
@@ -393,7 +401,9 @@ class Run:
         self.accelerator, self.settings = accelerator, settings
         self.tokens = tokens
         self.lengths = np.array([len(ids) for ids in tokens.input_ids])
-        self.weights = class_weights(tokens.labels, settings.class_weight)
+        self.weights = class_weights(
+            tokens.labels, settings.class_weight, len(tokens.names)
+        )
         self.steps_per_epoch = -(-len(tokens) // settings.batch_size)
         self.num_steps = settings.num_epochs * self.steps_per_epoch
         # Of all processes the same: nobody waits for those that refuse.
@@ -511,7 +521,7 @@ class Run:
         accelerator = self.accelerator
         count = accelerator.num_processes
         mine = np.arange(len(tokens))[accelerator.process_index :: count]
-        logits = torch.zeros(len(tokens), len(ID2LABEL))
+        logits = torch.zeros(len(tokens), len(tokens.names))
         logits[mine] = torch.from_numpy(
             packing.predict_logits(
                 self.classifier, [tokens.input_ids[row] for row in mine]
@@ -590,6 +600,7 @@ def make_fingerprint(
         part
         for tokens in token_sets
         for part in (
+            "\n".join(tokens.names).encode(),
             tokens.labels.tobytes(),
             *(
                 len(ids).to_bytes(4, "little") + ids.tobytes()

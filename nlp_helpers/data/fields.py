@@ -7,7 +7,7 @@ Every field has one name in Amazon's 2014 and 2018 releases and one in
 import difflib
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nlp_helpers.core.errors import UserError
@@ -32,7 +32,7 @@ IDENTIFIERS = ("product", "reviewer", "review")
 USUAL = {
     "text": (
         "reviewtext text reviewbody reviewstext verifiedreviews reviewcontent"
-        " content body review comment"
+        " content body review comment sentence message tweet"
     ).split(),
     "overall": (
         "overall rating starrating reviewrating reviewsrating stars score"
@@ -51,14 +51,20 @@ class Wanted:
     """What the user says of a file's fields; what is empty is found."""
 
     text_field: str = ""
-    label_field: str = ""  # holds the rating
+    label_field: str = ""  # holds the rating or the label
     rating_scale: tuple[float, ...] = ()  # worst and best rating
+    label_rule: str = "stars"  # or values: each value is a class
 
     @property
     def scale(self) -> tuple[float, float]:
         """Worst and best rating; stars from 1 to 5 unless said."""
         lowest, highest = self.rating_scale or (1.0, 5.0)
         return lowest, highest
+
+
+# Usual names of a label that is no rating, looked for before those of a
+# rating.
+USUAL_LABELS = "label sentiment class category target intent topic".split()
 
 
 def find_names(path: Path, columns: Collection[str], wanted: Wanted) -> Names:
@@ -75,6 +81,10 @@ def find_names(path: Path, columns: Collection[str], wanted: Wanted) -> Names:
     """
     if not columns:
         return NAMES
+    if wanted.label_rule == "values" and not wanted.label_field:
+        plain = {_plain(name): name for name in reversed(list(columns))}
+        found = [plain[name] for name in USUAL_LABELS if name in plain]
+        wanted = replace(wanted, label_field=found[0] if found else "")
     names = {
         field: _find(field, columns, path, chosen)
         for field, chosen in [
@@ -83,13 +93,14 @@ def find_names(path: Path, columns: Collection[str], wanted: Wanted) -> Names:
             *((identifier, "") for identifier in IDENTIFIERS),
         ]
     }
+    label = "rating" if wanted.label_rule == "stars" else "label"
     missing = {
-        "text": "text_field names that of the text",
-        "overall": "label_field names that of the rating",
+        "text": ("text", "text_field"),
+        "overall": (label, "label_field"),
     }
-    for field, remedy in missing.items():
+    for field, (what, parameter) in missing.items():
         if not names[field]:
-            what = "text" if field == "text" else "rating"
+            remedy = f"{parameter} names that of the {what}"
             raise UserError(
                 f"{path}: no field is known to hold the {what}; the fields"
                 f" are {', '.join(columns)} (of a table, what its first line"

@@ -16,6 +16,7 @@ OFFLINE: dict[str, Any] = {
     "sample_per_category": 0,
     "text_field": "",
     "label_field": "",
+    "label_rule": "stars",
     "rating_scale": [],
     "max_bad_fraction": 0.01,
     "group_by": "review",
@@ -79,6 +80,7 @@ def prepare(values: dict[str, Any], folder: Path) -> None:
             values["text_field"],
             values["label_field"],
             tuple(values["rating_scale"]),
+            values["label_rule"],
         ),
     )
     splitting.split(

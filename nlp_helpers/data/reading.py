@@ -38,9 +38,10 @@ from nlp_helpers.data.formats import (
     detect_packing,
     is_whole,
 )
-from nlp_helpers.data.labels import LABEL2ID
+from nlp_helpers.data.labels import STARS, order_labels
 from nlp_helpers.data.records import (
     MAX_RECORD_BYTES,
+    NO_LABEL,
     NO_RATING,
     NO_TEXT,
     NOT_UTF8,
@@ -56,7 +57,7 @@ SCHEMA = pa.schema(
     [
         ("text", pa.string()),
         ("overall", pa.float64()),
-        ("label", pa.uint8()),
+        ("label", pa.string()),  # the name of the class
         ("category", pa.string()),
         ("product", pa.string()),
         ("reviewer", pa.string()),
@@ -84,10 +85,13 @@ HAS_RATING = r"regexp_full_match({r}, '-?[0-9]{{1,9}}(\.[0-9]{{1,9}})?')"
 HAS_NAME = r"""(regexp_full_match({n}, '[A-Za-z_][\w-]*|[0-9]{{1,18}}')
     OR {n} IS NULL)"""
 LABEL = (
-    f"CASE WHEN {{o}} >= 4 THEN {LABEL2ID['positive']}"
-    f" WHEN {{o}} < 3 THEN {LABEL2ID['negative']}"
-    f" ELSE {LABEL2ID['neutral']} END"
+    "CASE WHEN {o} >= 4 THEN 'positive' WHEN {o} < 3 THEN 'negative'"
+    " ELSE 'neutral' END"
 )
+# {r} is a label: a text or a number as it stands; whatever else there is, a
+# fraction, an entity, a list, is left to the lenient reader.
+HAS_LABEL = r"regexp_full_match({r}, '[\w-]+( [\w-]+)*') AND strlen({r}) < 200"
+LABELS_FILE = "labels.json"  # beside the parts: the classes' names, in order
 
 
 MAX_DISTINCT = 1000  # ratings that are told apart
@@ -109,6 +113,7 @@ class Report:
     dropped: Counter = field(default_factory=Counter)  # reason -> records
     repaired: Counter = field(default_factory=Counter)  # repair -> records
     ratings: Counter = field(default_factory=Counter)  # also off the scale
+    labels: Counter = field(default_factory=Counter)  # of what is kept
     garbled_line: int = 0  # of the first record that is not UTF-8
     rejects: list[dict[str, Any]] = field(default_factory=list)
 
@@ -164,7 +169,7 @@ class Report:
         reason, _ = self.dropped.most_common(1)[0]
         if reason == OFF_SCALE and self.ratings:
             return self._describe_scale()
-        if self.kept or reason not in (NO_TEXT, NO_RATING):
+        if self.kept or reason not in (NO_TEXT, NO_RATING, NO_LABEL):
             bad = sum(self.dropped.values()) / self.rows
             enough = math.ceil(bad * 100) / 100
             return f"mend the file, or raise max_bad_fraction to {enough}"
@@ -178,6 +183,8 @@ class Report:
             f"there, {' or '.join(self.names[name])} holds {first['value']};"
             f" mend it, or name another field as {parameter}: the file has"
             f" {', '.join(self.columns)}"
+            + "; set label_rule to values if it is a label"
+            * (reason == NO_RATING)
         )
 
 
@@ -278,17 +285,15 @@ def _read_strictly(
     report: Report, category: str, write: Callable[[pa.Table], None]
 ) -> set[int]:
     """Write and count the sound records; return the others' numbers."""
-    lowest, highest = report.wanted.scale
     names = " AND ".join(HAS_NAME.format(n=f"{n}_") for n in IDENTIFIERS)
     selected = f"""
         SELECT *, coalesce(contains(text_, '&') OR contains(text_, chr(0)),
                 false) AS marked,
-            {LABEL.format(o=_stars(report.wanted))} AS label,
+            {_label(report.wanted)} AS label,
             coalesce({HAS_TEXT.format(t="text_")}
-                AND {HAS_RATING.format(r="overall_")}
-                AND rating BETWEEN {lowest} AND {highest}
+                AND {_has_label(report.wanted)}
                 AND {names}, false) AS sound
-        FROM (SELECT *, try_cast(overall_ AS DOUBLE) AS rating
+        FROM (SELECT *, {_rating(report.wanted)} AS rating
               FROM ({build_select(report)}))"""
     unsure: set[int] = set()
     cursor = _shared().cursor()  # DuckDB 1.3 closes what nobody holds
@@ -306,15 +311,38 @@ def _read_strictly(
         columns = [
             text,
             batch["rating"],
-            batch["label"].cast(pa.uint8()),
+            batch["label"].cast(pa.string()),
             pa.repeat(category, len(batch)),
             *(batch[f"{name}_"].cast(pa.string()) for name in IDENTIFIERS),
             record,
         ]
         rows = pa.table(columns, SCHEMA).filter(sound)
         write(rows)
-        _count_ratings(report, rows["overall"])
+        _count_values(report.ratings, pc.round(rows["overall"], 2))
+        _count_values(report.labels, rows["label"])
     return unsure
+
+
+def _rating(wanted: Wanted) -> str:
+    """Write the SQL of the rating; where labels count, there is none."""
+    number = "NULL" if wanted.label_rule == "values" else "overall_"
+    return f"try_cast({number} AS DOUBLE)"
+
+
+def _label(wanted: Wanted) -> str:
+    """Write the SQL of the name of the class."""
+    if wanted.label_rule == "values":
+        return "overall_"
+    return LABEL.format(o=_stars(wanted))
+
+
+def _has_label(wanted: Wanted) -> str:
+    """Write the SQL that says whether a class is certain."""
+    if wanted.label_rule == "values":
+        return HAS_LABEL.format(r="overall_")
+    lowest, highest = wanted.scale
+    number = HAS_RATING.format(r="overall_")
+    return f"{number} AND rating BETWEEN {lowest} AND {highest}"
 
 
 def _stars(wanted: Wanted) -> str:
@@ -332,11 +360,11 @@ def _count_rating(report: Report, rating: float | None) -> None:
             report.ratings[round(rating, 2)] += 1
 
 
-def _count_ratings(report: Report, values: pa.Array) -> None:
-    """Count how often each rating occurs, as long as they are few."""
-    if len(report.ratings) < MAX_DISTINCT:
-        for count in pc.value_counts(pc.round(values, 2)).to_pylist():
-            report.ratings[count["values"]] += count["counts"]
+def _count_values(counter: Counter, values: pa.Array) -> None:
+    """Count how often each value occurs, as long as they are few."""
+    if len(counter) < MAX_DISTINCT:
+        for count in pc.value_counts(values.drop_null()).to_pylist():
+            counter[count["values"]] += count["counts"]
 
 
 def clean_text(text: pa.Array, marked: pa.Array) -> pa.Array:
@@ -455,7 +483,8 @@ def _read_leniently(
         so that the numbers in `wanted` cannot be trusted.
     """
     record = 0
-    scale = report.wanted.scale
+    stars = report.wanted.label_rule == "stars"
+    scale = report.wanted.scale if stars else None
     for record, line, content in records(report.path, report.form):
         if wanted is not None and record not in wanted:
             continue
@@ -463,6 +492,7 @@ def _read_leniently(
         if row is not None:
             writer.add(row, record)
             _count_rating(report, row["overall"])
+            report.labels[row["label"]] += 1
             if remark:
                 report.repaired[remark] += 1
             if remark == NOT_UTF8:
@@ -485,7 +515,10 @@ def _reject(
 ) -> None:
     """Count a dropped record, and list it while the list is short."""
     report.dropped[reason] += 1
-    field_name = {NO_TEXT: "text", NO_RATING: "overall", OFF_SCALE: "overall"}
+    field_name = {
+        NO_TEXT: "text",
+        **dict.fromkeys((NO_RATING, NO_LABEL, OFF_SCALE), "overall"),
+    }
     value = ""
     if reason in field_name and isinstance(content, bytes):
         record, _ = as_object(content)
@@ -552,10 +585,27 @@ def read_reviews(
         files.write_text(folder.with_name("rejects.jsonl"), "".join(lines))
         for report in reports:
             report.check(max_bad_fraction)
+        files.write_json(staging / LABELS_FILE, _labels_of(reports, wanted))
     return reports
 
 
-TEXT_COLUMNS = ["format", "reader", "text", "rating", "ratings"]
+def _labels_of(reports: list[Report], wanted: Wanted) -> list[str]:
+    """Return the names of all classes, in the order of their numbers."""
+    if wanted.label_rule == "stars":
+        return list(STARS)
+    return order_labels({label for r in reports for label in r.labels})
+
+
+def read_labels(parts: Path) -> list[str]:
+    """Return the names of all classes, in the order of their numbers.
+
+    Args:
+        parts: the folder that `read_reviews` wrote.
+    """
+    return files.read_json(parts / LABELS_FILE)
+
+
+TEXT_COLUMNS = ["format", "reader", "text", "label", "ratings"]
 
 
 def tabulate(reports: list[Report]) -> pd.DataFrame:
@@ -566,8 +616,9 @@ def tabulate(reports: list[Report]) -> pd.DataFrame:
             "format": str(report.form),
             "reader": report.reader,
             "text": _names_present(report, "text"),
-            "rating": _names_present(report, "overall"),
+            "label": _names_present(report, "overall"),
             "ratings": _show_range(report.ratings),
+            "classes": len(report.labels),
             "records": report.rows,
             "kept": report.kept,
             "repaired": sum(report.repaired.values()),

@@ -42,6 +42,8 @@ LONG_AND_DAMAGED = "damaged JSON, or Python literals of over 1 MB"
 UNEVEN = "more or fewer values than columns"
 NO_TEXT = "no text"
 NO_RATING = "no rating"
+NO_LABEL = "no label"
+MAX_LABEL = 200  # characters of a class's name
 OFF_SCALE = "rating off the scale"
 # Longer than any that means a character.
 LONG_REFERENCE = re.compile(r"&#\d{20,};?")
@@ -297,14 +299,15 @@ def _next_object(text: str, damaged: int, decoder: json.JSONDecoder) -> int:
 def parse(
     content: bytes | str,
     names: Names = NAMES,
-    scale: tuple[float, float] = ratings.STARS,
+    scale: tuple[float, float] | None = ratings.STARS,
 ) -> tuple[dict[str, Any] | None, str]:
     """Turn a record into a row, or say why it is dropped.
 
     Args:
         content: of `records`.
         names: field -> the names it is read from; see `fields.find_names`.
-        scale: the worst and the best rating.
+        scale: the worst and the best rating; None where labels are taken as
+            they are.
 
     Returns:
         (row, the repair that was needed, or "") or (None, the reason).
@@ -318,16 +321,41 @@ def parse(
     text = read_text(record, names["text"])
     if text is None:
         return None, NO_TEXT
-    overall = ratings.read_rating(first(record, names["overall"]), scale[1])
-    if overall is None:
-        return None, NO_RATING
-    if not scale[0] <= overall <= scale[1]:  # also true for NaN
-        return None, OFF_SCALE
-    label = label_of(ratings.to_stars(overall, scale))
-    row = {"text": text, "overall": overall, "label": label}
+    found = first(record, names["overall"])
+    if scale is None:
+        label = read_label(found)
+        if label is None:
+            return None, NO_LABEL
+        row: dict[str, Any] = {"text": text, "overall": None, "label": label}
+    else:
+        overall = ratings.read_rating(found, scale[1])
+        if overall is None:
+            return None, NO_RATING
+        if not scale[0] <= overall <= scale[1]:  # also true for NaN
+            return None, OFF_SCALE
+        label = label_of(ratings.to_stars(overall, scale))
+        row = {"text": text, "overall": overall, "label": label}
     for name in IDENTIFIERS:
         row[name] = _as_name(first(record, names[name]))
     return row, repair
+
+
+def read_label(value: Any) -> str | None:
+    """Turn a text, a number or a truth value into the name of a class.
+
+    A whole number is written without a point, as tables and JSON may differ.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value) if abs(value) < 10**18 else None
+    if not isinstance(value, str):
+        return None
+    name = unescape(value.encode("utf-8", "replace").decode("utf-8")).strip()
+    name = re.sub(r"^(-?\d{1,17})\.0+$", r"\1", name)
+    return name if 0 < len(name) <= MAX_LABEL else None
 
 
 def read_text(record: dict[str, Any], names: tuple[str, ...]) -> str | None:

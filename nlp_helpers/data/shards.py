@@ -19,7 +19,8 @@ from nlp_helpers import session
 from nlp_helpers.core import files, folders
 from nlp_helpers.core.engine import run
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.data import tokenize_worker
+from nlp_helpers.data import splitting, tokenize_worker
+from nlp_helpers.data.labels import STARS
 from nlp_helpers.models import loading, registry
 
 MIN_SHOWN = 10  # shards; fewer are done before anyone looks
@@ -30,7 +31,8 @@ class TokenSet:
     """The token ids of N texts, each as long as it is, and their N labels."""
 
     input_ids: list[np.ndarray]
-    labels: np.ndarray
+    labels: np.ndarray  # numbers
+    names: tuple[str, ...] = STARS  # of the classes, in their numbers' order
 
     def __len__(self) -> int:
         """Return N."""
@@ -98,7 +100,8 @@ def write_shards(
         num_workers: see `engine.run`.
 
     Returns:
-        What shards.json says: `tokenizer`, `max_length`, `rows` of each split
+        What shards.json says: `tokenizer`, `max_length`, `labels`, the names
+        of the classes in the order of their numbers, `rows` of each split
         and `lengths`, how many texts of it have 0, 1, 2, ... tokens.
 
     Raises:
@@ -115,6 +118,7 @@ def write_shards(
         "tokenizer": tokenizer_name,
         "tokenizer_sha256": _hash_rules(tokenizer),
         "max_length": max_length,
+        "labels": splitting.read_labels(splits),
         "sha256": {path.name: files.sha256(path) for path in sources},
     }
     with files.writing(target), folders.lock(target):
@@ -157,6 +161,7 @@ def _make_shards(
             max_length,
             backend,
             len(tokenizer),
+            description["labels"],
         )
         for path in sources
         for group in range(pq.ParquetFile(path).num_row_groups)
@@ -235,6 +240,10 @@ def read_shards(folder: Path, split: str, tokenizer_name: str) -> TokenSet:
             " `python -m nlp_helpers run 04`"
         )
     description = files.read_json(description_file)
+    if "labels" not in description:
+        raise UserError(
+            f"{folder} was made by an older version; run notebook 04 again"
+        )
     if description["tokenizer"] != tokenizer_name:
         raise UserError(
             f"{folder} was made with the tokenizer of"
@@ -269,6 +278,7 @@ def read_shards(folder: Path, split: str, tokenizer_name: str) -> TokenSet:
     return TokenSet(
         input_ids=[ids for chunk in chunks for ids in _split(chunk)],
         labels=table.column("label").to_numpy().astype(np.int64),
+        names=tuple(description["labels"]),
     )
 
 

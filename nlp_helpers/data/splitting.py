@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import reading
-from nlp_helpers.data.labels import ID2LABEL
 
 SPLITS = ("train", "validation")
 SPLIT_FILE = "split.json"  # how it was made
 ROWS_PER_GROUP = 4096  # of a Parquet file; one group becomes one token shard
 MEMORY_LIMIT = "250MB"  # of DuckDB; what needs more goes to disk
 FEW_GROUPS = 20_000
+MAX_COUNTED = 12  # classes whose shares are made equal one by one
 MAX_ATTEMPTS = 30
 # What must stay on one side of the split. Reviews of the published files have
 # no name of their own: a reviewer reviews a product once. A row that does not
@@ -85,6 +85,7 @@ def split(
             f"group_by is {group_by!r}; it can be {', '.join(GROUPS)}"
         )
     paths = sorted(parts.glob("*.parquet"))
+    labels = reading.read_labels(parts)
     with folders.atomic_folder(target) as staging:
         connection = reading.connect()
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
@@ -93,7 +94,13 @@ def split(
         if group_by in ("product", "reviewer"):
             _check_named(connection, paths, group_by)
         counts = _decide(
-            connection, paths, group_by, test_size, sample_per_category, seed
+            connection,
+            paths,
+            group_by,
+            test_size,
+            sample_per_category,
+            seed,
+            labels,
         )
         for name in SPLITS:
             if not counts[name]:
@@ -103,7 +110,8 @@ def split(
                 )
         _write(connection, paths, staging)
         connection.close()
-        files.write_json(staging / SPLIT_FILE, {"group_by": group_by})
+        made = {"group_by": group_by, "labels": labels}
+        files.write_json(staging / SPLIT_FILE, made)
     return counts
 
 
@@ -120,14 +128,23 @@ def check_classes(splits: Path) -> None:
         "SELECT label, count(*) AS n FROM train GROUP BY label",
         train=splits / "train.parquet",
     ).set_index("label")["n"]
-    counts = {name: int(found.get(n, 0)) for n, name in ID2LABEL.items()}
+    counts = {name: int(found.get(name, 0)) for name in read_labels(splits)}
     missing = [name for name, count in counts.items() if not count]
     if missing:
         raise UserError(
             f"no training review is {' or '.join(missing)}: {counts}; give"
             " more reviews, or a larger sample_per_category; if their ratings"
-            " have another scale, set rating_scale"
+            " have another scale, set rating_scale, or leave the class out"
         )
+
+
+def read_labels(splits: Path) -> list[str]:
+    """Return the names of all classes, in the order of their numbers.
+
+    Args:
+        splits: the folder that `split` wrote.
+    """
+    return files.read_json(splits / SPLIT_FILE)["labels"]
 
 
 def read_groups(splits: Path, side: str) -> pd.Series:
@@ -182,6 +199,7 @@ def _decide(
     test_size: float,
     sample_per_category: int,
     seed: int,
+    labels: list[str],
 ) -> dict[str, int]:
     """Make the table `decided` (part, part_row, held_out); count the rows."""
     group = f"coalesce({GROUPS[group_by]}, part || ' ' || part_row)"
@@ -212,15 +230,20 @@ def _decide(
         """
     )
     _draw(connection, sample_per_category, seed)
+    # What all classes but one have in a group says what the last has.
+    counted = range(min(len(labels), MAX_COUNTED + 1) - 1)
+    counts = [
+        f"count(*) FILTER (label = ${k + 1}) AS label_{k}" for k in counted
+    ]
     connection.execute(
-        """
+        f"""
         CREATE TABLE groups AS SELECT group_key, count(*) AS size,
-            count(*) FILTER (label = 0) AS label_0,
-            count(*) FILTER (label = 1) AS label_1
+            mode(label) AS most, {", ".join(counts)}
         FROM sampled GROUP BY group_key
-        """
+        """,
+        [labels[k] for k in counted],
     )
-    held_out = _choose_groups(connection, test_size, seed)
+    held_out = _choose_groups(connection, test_size, seed, counted)
     connection.execute(
         f"""
         CREATE TABLE decided AS SELECT position >> 40 AS part,
@@ -273,7 +296,10 @@ def _draw(
 
 
 def _choose_groups(
-    connection: duckdb.DuckDBPyConnection, test_size: float, seed: int
+    connection: duckdb.DuckDBPyConnection,
+    test_size: float,
+    seed: int,
+    counted: range,
 ) -> str:
     """Return the SQL that says of every group whether it is held out.
 
@@ -284,25 +310,27 @@ def _choose_groups(
     attempts = MAX_ATTEMPTS if num_groups <= FEW_GROUPS else 1
     generator = np.random.default_rng(seed)
     best, smallest = "", np.inf
+    # The second class first, as ever; the others in their order.
+    columns = [f"label_{k}" for k in sorted(counted, key=lambda k: k != 1)]
+    order = "".join(f"round({column} / size, 1), " for column in columns)
+    # Of many classes, the most frequent of a group stands for the rest.
+    order += "most, " * (len(counted) == MAX_COUNTED)
     for attempt in range(attempts):
         before = f"(number - 1) * {test_size} + {generator.random()}"
         drawn = f"""
             SELECT *, floor({before} + {test_size}) > floor({before})
                 AS held_out
-            FROM (SELECT *, row_number() OVER (ORDER BY
-                round(label_1 / size, 1), round(label_0 / size, 1),
+            FROM (SELECT *, row_number() OVER (ORDER BY {order}
                 md5_number_lower('{seed}:{attempt}:' || group_key)) AS number
                 FROM groups)"""
         # How far validation's rows of each class are from test_size of all;
         # a class without rows is NULL, which `greatest` passes over.
-        missed = f"""
-            SELECT greatest(
-                abs(sum(size) FILTER (held_out) / sum(size) - {test_size}),
-                abs(sum(label_0) FILTER (held_out) / nullif(sum(label_0), 0)
-                    - {test_size}),
-                abs(sum(label_1) FILTER (held_out) / nullif(sum(label_1), 0)
-                    - {test_size}))
-            FROM ({drawn})"""
+        distances = ", ".join(
+            f"abs(sum({column}) FILTER (held_out) / nullif(sum({column}), 0)"
+            f" - {test_size})"
+            for column in ("size", *columns)
+        )
+        missed = f"SELECT greatest({distances}) FROM ({drawn})"
         if attempts == 1:
             return drawn
         [(distance,)] = connection.sql(missed).fetchall()

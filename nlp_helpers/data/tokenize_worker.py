@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
@@ -103,6 +104,7 @@ def tokenise_group(
     max_length: int,
     backend: str,
     vocab_size: int,
+    labels: Sequence[str],
 ) -> list[int]:
     """Tokenise one row group of a split file; a finished shard stays.
 
@@ -120,7 +122,9 @@ def tokenise_group(
         column = pa.ListArray.from_arrays(
             offsets, ids.astype(np.uint16 if small else np.uint32)
         )
-        table = pa.table({"input_ids": column, "label": rows["label"]})
+        numbers = pc.index_in(rows["label"], pa.array(labels, pa.string()))
+        kind = pa.uint8() if len(labels) <= 256 else pa.uint16()
+        table = pa.table({"input_ids": column, "label": numbers.cast(kind)})
         # Under another name until it is whole: a worker may be killed.
         staging = HalfMade(target).path()
         pq.write_table(table, staging, compression="lz4", use_dictionary=False)

@@ -29,6 +29,7 @@ from nlp_helpers.classification import batches, checkpoints, training
 from nlp_helpers.core import folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import shards
+from nlp_helpers.data.labels import STARS
 from nlp_helpers.models import loading
 
 WORDS = {0: "It came on a {}.", 1: "A wonderful {}!", 2: "This {} is awful."}
@@ -58,14 +59,15 @@ def place(tmp_path_factory):
         table = pa.table(
             {
                 "text": texts[rows],
-                "label": labels[rows],
+                "label": [STARS[label] for label in labels[rows]],
                 "review": names[rows],
                 "product": names[rows],
                 "reviewer": names[rows],
             }
         )
         pq.write_table(table, folder / "splits" / f"{name}.parquet")
-    (folder / "splits" / "split.json").write_text('{"group_by": "review"}')
+    made = {"group_by": "review", "labels": STARS}
+    (folder / "splits" / "split.json").write_text(json.dumps(made))
     name = str(folder / "model")
     shards.write_shards(folder / "splits", folder / "shards", name, 32)
     return folder

@@ -111,7 +111,7 @@ def test_usual_names_are_found_and_said(tmp_path, names, text, rating, write):
     report, rows = read(tmp_path / "reviews", content)
     assert len(rows) == 200
     [row] = reading.tabulate([report]).to_dict("records")
-    assert (row["text"], row["rating"]) == (text, rating)
+    assert (row["text"], row["label"]) == (text, rating)
     assert row["ratings"] == "1 to 5"
 
 
