@@ -262,7 +262,9 @@ def _read_json(report: Report) -> str:
 def _read_csv(report: Report) -> str:
     """Write DuckDB's call that reads a table."""
     quote = '"' if report.form.quoting else ""
-    types = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in report.columns)
+    # pandas gives the column of the index no name.
+    columns = [_quoted(name or " ") for name in report.columns]
+    types = ", ".join(f"{column}: 'VARCHAR'" for column in columns)
     return f"""read_csv({_source(report.path)}, header=true,
         auto_detect=false, columns={{{types}}},
         delim='{report.form.delimiter}', quote='{quote}', escape='{quote}',

@@ -39,6 +39,28 @@ class PackagedReviews(_Entry):
     categories: dict[str, tuple[int, int]]  # name -> first and last number
 
 
+class PackagedTable(_Entry):
+    """A table of texts and labels in an installed package."""
+
+    source: Literal["table"]
+    distribution: str
+    package: str
+    file: str
+    sha256: str
+
+    @property
+    def categories(self) -> dict[str, int]:
+        """Its one category, named after the file."""
+        return {Path(self.file).stem: 0}
+
+    def path(self) -> Path:
+        """Return the file, whose content is as it was published."""
+        folder = paths.package_folder(self.package, self.distribution)
+        remedy = paths.reinstall(self.distribution)
+        files.check_sha256(folder / self.file, self.sha256, remedy)
+        return folder / self.file
+
+
 class DownloadedReviews(_Entry):
     """A file for each category, at an address that names it."""
 
@@ -48,7 +70,8 @@ class DownloadedReviews(_Entry):
 
 
 ReviewEntry = Annotated[
-    PackagedReviews | DownloadedReviews, Field(discriminator="source")
+    PackagedReviews | PackagedTable | DownloadedReviews,
+    Field(discriminator="source"),
 ]
 
 
@@ -84,6 +107,8 @@ def fetch_reviews(source: str, categories: list[str]) -> dict[str, list[Path]]:
     entry = entries[source]
     _check_categories(source, categories, entry.categories)
     chosen = categories or list(entry.categories)
+    if isinstance(entry, PackagedTable):
+        return {name: [entry.path()] for name in chosen}
     if isinstance(entry, PackagedReviews):
         folder = _export_snippets(source, entry)
         return {name: [folder / f"{name}.jsonl"] for name in chosen}

@@ -46,6 +46,7 @@ def renamed(**names):
 LINES = "\n".join(map(json.dumps, REVIEWS)).encode()
 FORMS = {
     "CSV": table(REVIEWS),
+    "CSV with pandas' index": pd.DataFrame(REVIEWS).to_csv().encode(),
     "CSV of Windows": b"\xef\xbb\xbf" + table(REVIEWS, lineterminator="\r\n"),
     "CSV with ;": table(REVIEWS, sep=";"),
     "TSV": table(REVIEWS, sep="\t"),
