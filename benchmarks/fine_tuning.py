@@ -38,7 +38,7 @@ from nlp_helpers.classification import baselines, evaluation, packing, training
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError, run_command
 from nlp_helpers.data import reading, shards, sources, splitting
-from nlp_helpers.data.labels import label_of
+from nlp_helpers.data.labels import LABEL2ID, label_of
 from nlp_helpers.data.shards import TokenSet
 from nlp_helpers.models import loading
 
@@ -425,9 +425,8 @@ def tokenise(texts: list[str], labels: np.ndarray) -> TokenSet:
     """Tokenise for the offline profile's encoder."""
     tokenizer = loading.load_tokenizer("minilm-l6")
     encoded = shards.encode(texts, tokenizer, PADDED)
-    return TokenSet(
-        [np.array(row) for row in encoded], labels.astype(np.int64)
-    )
+    numbers = np.array([LABEL2ID[label] for label in labels])
+    return TokenSet([np.array(row) for row in encoded], numbers)
 
 
 def macro_f1(labels: np.ndarray, predictions: np.ndarray) -> float:

@@ -118,13 +118,15 @@ def read_bare_typed(path: Path) -> Counter:
 
 def read_ours(path: Path) -> Counter:
     from nlp_helpers.data import reading
+    from nlp_helpers.data.labels import LABEL2ID
 
     target = path.with_suffix(".parquet")
     reading.read_file(path, "reviews", target)
     table = reading.query_parquet(
         "SELECT label, count(*) AS n FROM rows GROUP BY 1", rows=target
     )
-    return Counter(dict(zip(table["label"], table["n"], strict=True)))
+    numbers = table["label"].map(LABEL2ID)
+    return Counter(dict(zip(numbers, table["n"], strict=True)))
 
 
 # Tokenise

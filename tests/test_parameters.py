@@ -10,6 +10,10 @@ from nlp_helpers.core.errors import UserError
 
 PROFILES = ("offline", "hub")
 NOTEBOOKS = list(parameters.SCHEMAS)
+FILES = [
+    *((profile, notebook) for profile in PROFILES for notebook in NOTEBOOKS),
+    *(("sms", notebook) for notebook in NOTEBOOKS[3:]),
+]
 
 
 def parameters_cell(project, notebook):
@@ -33,8 +37,7 @@ def test_the_cell_holds_the_offline_values(project, notebook):
     assert parameters_cell(project, notebook) == given
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
+@pytest.mark.parametrize(("profile", "notebook"), FILES)
 def test_every_file_fits_and_every_key_is_explained(
     project, profile, notebook
 ):
@@ -48,8 +51,7 @@ def test_every_file_fits_and_every_key_is_explained(
             assert before.startswith("# "), f"{path}: {line} is not explained"
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
+@pytest.mark.parametrize(("profile", "notebook"), FILES)
 def test_the_comments_agree_with_the_schema(project, profile, notebook):
     """Every choice is named in the comment."""
     path = project / "params" / profile / f"{notebook}.yaml"

@@ -86,6 +86,8 @@ def select(numbers: tuple[str, ...]) -> list[str]:
 def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
     """Read the parameters of the chosen notebooks.
 
+    Where none is chosen, those for which the profile has parameters.
+
     Raises:
         UserError: a folder, a file or a parameter is wrong. No kernel has
             been started then.
@@ -96,7 +98,11 @@ def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
             f"there is no profile {profile!r}; known: {', '.join(known)}"
         )
     root = paths.project_root()
-    return [_plan_one(root, profile, name) for name in select(numbers)]
+    names = select(numbers)
+    folder = root / "params" / profile
+    there = [name for name in names if (folder / f"{name}.yaml").exists()]
+    chosen = names if numbers else there or names
+    return [_plan_one(root, profile, name) for name in chosen]
 
 
 def list_profiles() -> list[str]:
