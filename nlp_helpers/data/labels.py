@@ -25,7 +25,8 @@ def order_labels(names: Collection[str]) -> list[str]:
     """Put the labels of a data set in order: numbers by value, then texts.
 
     Raises:
-        UserError: there is one alone, or there are too many to be classes.
+        UserError: there is one alone, or there are too many to be classes,
+            or one has a name that predictions use.
     """
     if not 2 <= len(names) <= MAX_CLASSES:
         some = ", ".join(repr(name) for name in sorted(names)[:5])
@@ -33,6 +34,12 @@ def order_labels(names: Collection[str]) -> list[str]:
             f"the field of the labels has {len(names):,} different values"
             f" ({some}{', ...' if len(names) > 5 else ''}); classes are 2 to"
             f" {MAX_CLASSES}: name another field as label_field"
+        )
+    taken = {"text", "label"}.intersection(names)
+    if taken:
+        raise UserError(
+            f"a class is called {' or '.join(sorted(taken))}, under which"
+            " predictions have the text and the answer; rename it"
         )
     return sorted(names, key=_sort_key)
 

@@ -111,6 +111,7 @@ def test_both_sides_have_the_shares_of_every_class(tmp_path):
             "rule to values if it",
         ),
         (records_of(["a", None]), VALUES, "200 no label"),
+        (records_of(["text", "image"]), VALUES, "is called text, under"),
     ],
 )
 def test_what_are_no_classes_is_one_line(tmp_path, records, wanted, message):
