@@ -70,7 +70,9 @@ def test_a_folder_of_your_own_files_is_a_source(root):
 
 
 def test_unknown_names_are_errors_that_list_the_known_ones():
-    with pytest.raises(UserError, match="known: amazon-snippets, amazon-2014"):
+    with pytest.raises(
+        UserError, match="known: amazon-snippets, sms-spam, amazon-2014"
+    ):
         sources.fetch_reviews("amazon", [])
     with pytest.raises(UserError, match="no category phones; it has dvd_pl"):
         sources.fetch_reviews("amazon-snippets", ["phones"])
