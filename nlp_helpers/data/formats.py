@@ -32,6 +32,7 @@ PROBED = 20  # of its lines or records, in search of one that is sound
 MAX_VALUE = 16 << 20  # characters of a table's value
 MAX_LITERAL_BYTES = 1 << 20  # Python takes 500 times as many to read it
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+PARQUET_MAGIC = b"PAR1"
 # What a packed file that breaks off or is damaged raises while it is read.
 # pyarrow's errors for zstd are OSErrors.
 DAMAGED = (
@@ -50,12 +51,6 @@ PACKINGS = {
 }
 # What is certainly something else, and the command that makes it readable.
 OTHERS = {
-    b"PAR1": (
-        "a Parquet file",
-        'turn it into JSON lines: python -c "import pandas; pandas'
-        ".read_parquet('{path}').to_json('{path}.jsonl', orient='records',"
-        ' lines=True)"',
-    ),
     b"SQLite format 3": ("an SQLite database", "export its table as CSV"),
     b"\xd0\xcf\x11\xe0": ("an old Excel file", "save it as CSV"),
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "unpack it: 7z x '{path}'"),
@@ -80,7 +75,7 @@ class Form:
     Attributes:
         name: JSON lines, JSON objects (over several lines each), JSON array,
             wrapped JSON (all records in one object), Python literals, text
-            blocks (a line a field), table.
+            blocks (a line a field), table, Parquet.
         delimiter: of a table.
         quoting: of a table; whether "a, b" is one value.
     """
@@ -166,8 +161,8 @@ def detect_format(path: Path, text_field: str = "") -> Form:
         return form
     raise UserError(
         f"{path} is not a file of reviews: it begins with {start[:40]!r}. Use"
-        " JSON lines, a JSON array, Python literals, or a table (CSV, TSV)"
-        " whose first line names its columns"
+        " JSON lines, a JSON array, Python literals, Parquet, or a table"
+        " (CSV, TSV) whose first line names its columns"
     )
 
 
@@ -204,6 +199,8 @@ def detect_start(start: bytes, name: str, text_field: str = "") -> Form | None:
     Returns:
         None if it is no layout that is known.
     """
+    if start.startswith(PARQUET_MAGIC):
+        return Form("Parquet")
     start = start.removeprefix(BYTE_ORDER_MARK).replace(b"\0", b"").lstrip()
     if not start:
         return Form("JSON lines")  # an empty file: no lines

@@ -91,6 +91,7 @@ LABEL = (
 # {r} is a label: a text or a number as it stands; whatever else there is, a
 # fraction, an entity, a list, is left to the lenient reader.
 HAS_LABEL = r"regexp_full_match({r}, '[\w-]+( [\w-]+)*') AND strlen({r}) < 200"
+TABLES = ("table", "Parquet")  # each row has all columns
 LABELS_FILE = "labels.json"  # beside the parts: the classes' names, in order
 
 
@@ -232,17 +233,17 @@ def build_select(report: Report) -> str:
     A record of JSON that DuckDB cannot parse comes out with all its fields
     NULL.
     """
-    table = report.form.name == "table"
     selected = []
     for name, columns in report.names.items():
         # What is empty says nothing: another name may say it.
         values = [
             f"nullif({_quoted(column)}, '')"
             for column in columns
-            if not table or column in report.columns
+            if report.form.name not in TABLES or column in report.columns
         ]
         selected.append(f"coalesce(NULL, {', '.join(values)}) AS {name}_")
-    reader = _read_csv(report) if table else _read_json(report)
+    readers = {"table": _read_csv, "Parquet": _read_parquet}
+    reader = readers.get(report.form.name, _read_json)(report)
     return f"SELECT {', '.join(selected)} FROM {reader}"
 
 
@@ -269,6 +270,12 @@ def _read_csv(report: Report) -> str:
         auto_detect=false, columns={{{types}}},
         delim='{report.form.delimiter}', quote='{quote}', escape='{quote}',
         max_line_size={MAX_RECORD_BYTES})"""
+
+
+def _read_parquet(report: Report) -> str:
+    """Write DuckDB's call that reads a Parquet file, all of it as text."""
+    name = literal(report.path).replace("'", "''")
+    return f"(SELECT COLUMNS(*)::VARCHAR FROM read_parquet('{name}'))"
 
 
 def _source(path: Path) -> str:
@@ -430,12 +437,16 @@ def _sample_columns(path: Path, form: Form) -> list[str]:
 def _is_for_duckdb(report: Report) -> bool:
     """Say whether DuckDB reads such a file, and its columns' names."""
     lower = {name.lower() for name in report.columns}
+    stored = report.form.name == "Parquet"
+    packings = ("plain",) if stored else ("plain", "gzip", "zstd")
     return (
         report.form.name
         not in ("Python literals", "text blocks", "wrapped JSON")
-        and detect_packing(report.path) in ("plain", "gzip", "zstd")
+        and detect_packing(report.path) in packings
         # DuckDB's names are the same in any case.
-        and (report.form.name != "table" or len(lower) == len(report.columns))
+        and (
+            report.form.name not in TABLES or len(lower) == len(report.columns)
+        )
     )
 
 

@@ -17,6 +17,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from nlp_helpers.data import fields, ratings
 from nlp_helpers.data.fields import IDENTIFIERS, NAMES, Names
 from nlp_helpers.data.formats import (
@@ -35,6 +38,7 @@ from nlp_helpers.data.formats import (
 from nlp_helpers.data.labels import label_of
 
 MAX_RECORD_BYTES = 16 << 20  # bytes; nobody wrote a review of 16 MB
+STORED_ROWS = 1000  # of a Parquet file at once
 MAX_SPANNED = 1000  # lines of an object among JSON lines
 TRUNCATED = "truncated file"
 TOO_LONG = "longer than 16 MB"
@@ -76,6 +80,8 @@ def pieces_of(stream: BufferedIOBase, form: Form) -> Iterator[Record]:
     """Yield (line, content) of the records of an open file."""
     if form.name == "table":
         return _rows(stream, form)
+    if form.name == "Parquet":
+        return _stored_rows(stream)
     if form.name == "text blocks":
         return _blocks(_lines(stream, blank=True))
     if form.name != "Python literals" and form.name != "JSON lines":
@@ -227,6 +233,20 @@ def _rows(stream: BufferedIOBase, form: Form) -> Iterator[Record]:
             record = dict(zip(header, row, strict=True))
             content = json.dumps(record, ensure_ascii=False)
             yield start, content.encode("utf-8", "surrogateescape")
+
+
+def _stored_rows(stream: BufferedIOBase) -> Iterator[Record]:
+    """Yield the rows of a Parquet file as JSON objects, with their numbers."""
+    number = 0
+    try:
+        file = pq.ParquetFile(stream)
+        for batch in file.iter_batches(STORED_ROWS):
+            for record in batch.to_pylist():
+                number += 1
+                content = json.dumps(record, ensure_ascii=False, default=str)
+                yield number, content.encode("utf-8", "surrogateescape")
+    except (pa.ArrowInvalid, *DAMAGED):
+        yield number + 1, TRUNCATED
 
 
 def _objects(

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.fields import find_text
 from nlp_helpers.data.formats import (
+    PARQUET_MAGIC,
     Form,
     detect_start,
     detect_table,
@@ -69,7 +70,7 @@ def read_texts(file: BinaryIO, text_field: str = "") -> Iterator[str]:
 
 def _detect(start: bytes, name: str, text_field: str) -> Form | None:
     """Return the layout of records, or None for lines of text."""
-    if JSON_START.match(start):
+    if JSON_START.match(start) or start.startswith(PARQUET_MAGIC):
         return detect_start(start, name, text_field)
     return detect_table(start, name, text_field)
 

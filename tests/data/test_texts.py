@@ -33,6 +33,12 @@ def table(**options):
     return pd.DataFrame(RECORDS).to_csv(index=False, **options).encode()
 
 
+def stored():
+    buffer = io.BytesIO()
+    pd.DataFrame(RECORDS).to_parquet(buffer)
+    return buffer.getvalue()
+
+
 FORMS = {
     "a.csv": table(),
     "windows.csv": b"\xef\xbb\xbf" + table(lineterminator="\r\n"),
@@ -47,6 +53,7 @@ FORMS = {
         json.dumps(r, indent=2) for r in RECORDS
     ).encode(),
     "wrapped.json": json.dumps({"data": {"reviews": RECORDS}}).encode(),
+    "a.parquet": stored(),
     "texts.json": json.dumps(TEXTS).encode(),
     "literals.txt": "\n".join(map(repr, RECORDS)).encode(),
 }
@@ -117,7 +124,7 @@ def test_a_field_can_be_named_and_a_wrong_name_gets_a_hint(tmp_path):
         ("a.csv", b"Text,b\na,b\na,b,c\nd,e\n", "line 3: more or fewer"),
         ("a.csv", b"Text,b\ncaf\xe9,b\nd,e\n", "line 2: invalid UTF-8"),
         ("a.txt", "text".encode("utf-16"), "UTF-16"),
-        ("a.xyz", b"PAR1....", "Parquet"),
+        ("a.xyz", b"PAR1....", "line 1: truncated file"),
         ("a.txt", b"plain\n" * 4000 + b"caf\xe9", "line 4001, is not UTF-8"),
         ("a.html", b"<!DOCTYPE html><html>", "a web page"),
     ],
