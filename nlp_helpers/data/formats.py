@@ -52,13 +52,23 @@ PACKINGS = {
 # What is certainly something else, and the command that makes it readable.
 OTHERS = {
     b"SQLite format 3": ("an SQLite database", "export its table as CSV"),
-    b"\xd0\xcf\x11\xe0": ("an old Excel file", "save it as CSV"),
+    b"\xd0\xcf\x11\xe0": (
+        "an Excel file of the old form, or one with a password",
+        "save it as .xlsx, without a password",
+    ),
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "unpack it: 7z x '{path}'"),
     b"Rar!": ("a RAR archive", "unpack it: unrar x '{path}'"),
     b"version https://git-lfs": (
         "a pointer of Git LFS, not the file itself",
         "fetch it: git lfs pull",
     ),
+}
+# Zip archives that are one document, by a file that each has.
+WORKBOOK = "xl/workbook.xml"  # of an Excel file
+DOCUMENTS = {
+    "xl/workbook.bin": "a binary Excel file",
+    "word/document.xml": "a Word file",
+    "content.xml": "an OpenDocument file",
 }
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|\?xml)", re.IGNORECASE)
 NAME = re.compile(r"[^\W\d]\w*(?:[ ._/()-]*\w[)?]?)*")  # of a column
@@ -75,7 +85,7 @@ class Form:
     Attributes:
         name: JSON lines, JSON objects (over several lines each), JSON array,
             wrapped JSON (all records in one object), Python literals, text
-            blocks (a line a field), table, Parquet.
+            blocks (a line a field), table, Parquet, Excel.
         delimiter: of a table.
         quoting: of a table; whether "a, b" is one value.
     """
@@ -94,9 +104,31 @@ class Form:
 
 
 def detect_packing(path: Path) -> str:
-    """Return gzip, zstd, bz2, xz, zip, or `plain`."""
+    """Return gzip, zstd, bz2, xz, zip, or `plain`, as Excel files are."""
     with path.open("rb") as stream:
-        return packing_of(stream.read(8)) or "plain"
+        packing = packing_of(stream.read(8)) or "plain"
+    return "plain" if packing == "zip" and is_excel(path) else packing
+
+
+def is_excel(path: Path) -> bool:
+    """Say whether this is an Excel file: a zip archive with a workbook."""
+    return zipfile.is_zipfile(path) and WORKBOOK in _members(path)
+
+
+def _members(path: Path) -> list[str]:
+    """Return the names of the files of a zip archive.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise UserError(
+            f"{path} is a zip archive or an Excel file that is cut off or"
+            f" damaged ({error}); fetch it again"
+        ) from error
 
 
 def packing_of(start: bytes) -> str | None:
@@ -127,22 +159,22 @@ def open_binary(path: Path) -> BufferedIOBase:
 
 def _open_zip(path: Path) -> BufferedIOBase:
     """Open the one file of a zip archive."""
-    archive = zipfile.ZipFile(path)
     members = [
         name
-        for name in archive.namelist()
+        for name in _members(path)
         if not name.endswith("/")
         and not name.startswith("__MACOSX/")
         and not Path(name).name.startswith(".")
     ]
-    if "xl/workbook.xml" in members:
-        raise UserError(f"{path} is an Excel file; save it as CSV")
+    for name, what in DOCUMENTS.items():
+        if name in members:
+            raise UserError(f"{path} is {what}; save it as .xlsx or CSV")
     if len(members) != 1:
         raise UserError(
             f"{path} holds {len(members)} files; unpack it: unzip '{path}' -d"
             f" '{path.with_suffix('')}'"
         )
-    return cast(BufferedIOBase, archive.open(members[0]))
+    return cast(BufferedIOBase, zipfile.ZipFile(path).open(members[0]))
 
 
 def detect_format(path: Path, text_field: str = "") -> Form:
@@ -153,6 +185,8 @@ def detect_format(path: Path, text_field: str = "") -> Form:
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file of reviews")
+    if is_excel(path):
+        return Form("Excel")
     with open_binary(path) as stream:
         start = read_some(stream)
     refuse_others(str(path), start)
@@ -162,7 +196,7 @@ def detect_format(path: Path, text_field: str = "") -> Form:
     raise UserError(
         f"{path} is not a file of reviews: it begins with {start[:40]!r}. Use"
         " JSON lines, a JSON array, Python literals, Parquet, or a table"
-        " (CSV, TSV) whose first line names its columns"
+        " (CSV, TSV, Excel) whose first line names its columns"
     )
 
 

@@ -441,7 +441,7 @@ def _is_for_duckdb(report: Report) -> bool:
     packings = ("plain",) if stored else ("plain", "gzip", "zstd")
     return (
         report.form.name
-        not in ("Python literals", "text blocks", "wrapped JSON")
+        not in ("Python literals", "text blocks", "wrapped JSON", "Excel")
         and detect_packing(report.path) in packings
         # DuckDB's names are the same in any case.
         and (

@@ -16,10 +16,14 @@ from io import BufferedIOBase
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from xml.etree.ElementTree import ParseError
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from openpyxl.utils import escape
 
+from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import fields, ratings
 from nlp_helpers.data.fields import IDENTIFIERS, NAMES, Names
 from nlp_helpers.data.formats import (
@@ -82,6 +86,8 @@ def pieces_of(stream: BufferedIOBase, form: Form) -> Iterator[Record]:
         return _rows(stream, form)
     if form.name == "Parquet":
         return _stored_rows(stream)
+    if form.name == "Excel":
+        return _cell_rows(stream)
     if form.name == "text blocks":
         return _blocks(_lines(stream, blank=True))
     if form.name != "Python literals" and form.name != "JSON lines":
@@ -247,6 +253,64 @@ def _stored_rows(stream: BufferedIOBase) -> Iterator[Record]:
                 yield number, content.encode("utf-8", "surrogateescape")
     except (pa.ArrowInvalid, *DAMAGED):
         yield number + 1, TRUNCATED
+
+
+def _cell_rows(stream: BufferedIOBase) -> Iterator[Record]:
+    """Yield the rows of an Excel file as JSON objects, with their numbers.
+
+    Raises:
+        UserError: more than one sheet has something in it.
+    """
+    number = 0
+    try:
+        book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+        header: list[str] = []
+        for number, values in enumerate(_only_sheet(stream, book), start=1):
+            cells = list(map(_cell, values))
+            while cells and cells[-1] is None:
+                cells.pop()
+            if not header:
+                header = ["" if name is None else str(name) for name in cells]
+            elif len(cells) > len(header):
+                yield number, UNEVEN
+            elif cells:
+                cells += [None] * (len(header) - len(cells))
+                record = dict(zip(header, cells, strict=True))
+                content = json.dumps(record, ensure_ascii=False, default=str)
+                yield number, content.encode("utf-8", "surrogateescape")
+    except (*DAMAGED, ParseError, KeyError, ValueError):
+        yield number + 1, TRUNCATED
+
+
+def _only_sheet(
+    stream: BufferedIOBase, book: openpyxl.Workbook
+) -> Iterator[tuple[Any, ...]]:
+    """Return the rows of the only sheet that has something in it."""
+    filled = []
+    for sheet in book.worksheets:
+        sheet.reset_dimensions()  # some programs write them wrong
+        rows = sheet.iter_rows(values_only=True)
+        if any(value is not None for row in rows for value in row):
+            filled.append(sheet)
+    if len(filled) > 1:
+        raise UserError(
+            f"{getattr(stream, 'name', 'the file')} has {len(filled)} sheets:"
+            f" {', '.join(sheet.title for sheet in filled)}; keep the one with"
+            " the texts, or save each as a file of its own"
+        )
+    return filled[0].iter_rows(values_only=True) if filled else iter(())
+
+
+def _cell(value: Any) -> Any:
+    """Return the value of a cell as a CSV file would have it.
+
+    A cell's type is Excel's guess, so that a number may be a text.
+    """
+    if isinstance(value, str):
+        return escape.unescape(value) or None  # _x000D_ is a line's end
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value
 
 
 def _objects(

@@ -14,6 +14,7 @@ from nlp_helpers.data.formats import (
     Form,
     detect_start,
     detect_table,
+    is_excel,
     open_binary,
     packing_of,
     refuse_others,
@@ -50,6 +51,9 @@ def read_texts(file: BinaryIO, text_field: str = "") -> Iterator[str]:
     if not hasattr(stream, "peek"):
         stream = BufferedReader(stream)
     start = stream.peek(8192)
+    if Path(name).is_file() and is_excel(Path(name)):
+        yield from _read_records(stream, name, Form("Excel"), text_field)
+        return
     if packing := packing_of(start):
         raise UserError(
             f"{name} is packed ({packing}); name the file, or unpack it"

@@ -7,6 +7,7 @@ import json
 import lzma
 import zipfile
 
+import openpyxl
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,10 +49,25 @@ def parquet():
     return buffer.getvalue()
 
 
+def excel(*sheets):
+    """Write each sheet, a list of rows, as it stands."""
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for rows in sheets:
+        sheet = book.create_sheet()
+        for row in rows:
+            sheet.append(row)
+    buffer = io.BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()
+
+
+CELLS = [list(REVIEWS[0]), *(list(review.values()) for review in REVIEWS)]
 LINES = "\n".join(map(json.dumps, REVIEWS)).encode()
 FORMS = {
     "CSV": table(REVIEWS),
     "Parquet": parquet(),
+    "Excel": excel([], CELLS, []),
     "CSV with pandas' index": pd.DataFrame(REVIEWS).to_csv().encode(),
     "CSV of Windows": b"\xef\xbb\xbf" + table(REVIEWS, lineterminator="\r\n"),
     "CSV with ;": table(REVIEWS, sep=";"),
@@ -81,7 +97,7 @@ FORMS = {
 def test_usual_layouts_are_read(tmp_path, name):
     report, rows = read(tmp_path / "reviews", FORMS[name])
     assert name.startswith(str(report.form)), report.form
-    slow = name.startswith(("wrapped", "text"))
+    slow = name.startswith(("wrapped", "text", "Excel"))
     expected = "lenient" if slow else "strict"
     assert report.reader == expected
     assert not report.dropped and not report.repaired
@@ -188,11 +204,11 @@ def test_a_damaged_packed_file_is_no_whole_one(tmp_path, name, damage):
     assert report.dropped["truncated file"] == 1
 
 
-def excel():
+def archive_of(*names):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("[Content_Types].xml", "<x/>")
-        archive.writestr("xl/workbook.xml", "<x/>")
+        for name in names:
+            archive.writestr(name, "<x/>")
     return buffer.getvalue()
 
 
@@ -200,7 +216,18 @@ def excel():
     ("content", "message"),
     [
         (zipped("a.json", "b.json"), "holds 2 files; unpack it: unzip '"),
-        (excel(), "is an Excel file; save it as CSV"),
+        (
+            excel(CELLS, [["a note"]]),
+            "has 2 sheets: Sheet, Sheet1; keep the one with the texts",
+        ),
+        (
+            archive_of("mimetype", "content.xml"),
+            "an OpenDocument file; save it as .xlsx or CSV",
+        ),
+        (archive_of("x", "xl/workbook.bin"), "a binary Excel file; save it"),
+        (excel(CELLS)[:-100], "is cut off or damaged .*; fetch it again"),
+        (zipped("a.json")[:-30], "is cut off or damaged .*; fetch it again"),
+        (b"\xd0\xcf\x11\xe0\xa1", "or one with a password; save it as .xlsx"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<!DOCTYPE html><title>Sign in</title>", "download it again"),
         (b"x" * 257 + b"ustar\0" + b"x" * 99, "tar -xf"),
@@ -214,6 +241,47 @@ def excel():
 def test_what_cannot_be_read_comes_with_what_to_do(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         read(tmp_path / "reviews", content)
+
+
+def test_cells_of_excel_are_taken_as_a_csv_file_has_them(tmp_path):
+    """A number can be a text, and short rows lack their last values."""
+    rows = [
+        [],
+        ["text", "stars", "asin"],
+        ["a_x000D_\nb", 5, "B1"],
+        [4, "4.0 out of 5 stars", 12],
+        [],
+        ["c", 2.5],
+        [None, 1, "B2"],
+        ["d", 1, "B2", "too much"],
+    ]
+    path = tmp_path / "reviews"
+    path.write_bytes(excel(rows))
+    target = tmp_path / "part"
+    report = reading.read_file(path, "a", target)
+    assert report.dropped == {
+        "no text": 1,
+        "more or fewer values than columns": 1,
+    }
+    assert [reject["line"] for reject in report.rejects] == [7, 8]
+    kept = pq.read_table(target).to_pylist()
+    assert [(r["text"], r["overall"], r["product"]) for r in kept] == [
+        ("a\r\nb", 5, "B1"),
+        ("4", 4, "12"),
+        ("c", 2.5, None),
+    ]
+
+
+def test_a_damaged_excel_file_is_no_whole_one(tmp_path):
+    path = tmp_path / "reviews"
+    path.write_bytes(excel(CELLS))
+    with zipfile.ZipFile(path) as archive:
+        inside = archive.getinfo("xl/worksheets/sheet1.xml")
+    content = bytearray(path.read_bytes())
+    content[inside.header_offset + inside.compress_size // 2] ^= 0xFF
+    path.write_bytes(content)
+    report = reading.read_file(path, "a", tmp_path / "part")
+    assert report.dropped["truncated file"] == 1
 
 
 def test_the_types_of_a_parquet_file_are_those_of_json(tmp_path):

@@ -33,9 +33,9 @@ def table(**options):
     return pd.DataFrame(RECORDS).to_csv(index=False, **options).encode()
 
 
-def stored():
+def stored(write):
     buffer = io.BytesIO()
-    pd.DataFrame(RECORDS).to_parquet(buffer)
+    write(pd.DataFrame(RECORDS), buffer, index=False)
     return buffer.getvalue()
 
 
@@ -53,7 +53,8 @@ FORMS = {
         json.dumps(r, indent=2) for r in RECORDS
     ).encode(),
     "wrapped.json": json.dumps({"data": {"reviews": RECORDS}}).encode(),
-    "a.parquet": stored(),
+    "a.parquet": stored(pd.DataFrame.to_parquet),
+    "a.xlsx": stored(pd.DataFrame.to_excel),
     "texts.json": json.dumps(TEXTS).encode(),
     "literals.txt": "\n".join(map(repr, RECORDS)).encode(),
 }
