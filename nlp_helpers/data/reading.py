@@ -275,7 +275,8 @@ def _read_csv(report: Report) -> str:
 def _read_parquet(report: Report) -> str:
     """Write DuckDB's call that reads a Parquet file, all of it as text."""
     name = literal(report.path).replace("'", "''")
-    return f"(SELECT COLUMNS(*)::VARCHAR FROM read_parquet('{name}'))"
+    reader = f"read_parquet('{name}', binary_as_string=true)"
+    return f"(SELECT COLUMNS(*)::VARCHAR FROM {reader})"
 
 
 def _source(path: Path) -> str:
@@ -443,9 +444,10 @@ def _is_for_duckdb(report: Report) -> bool:
         report.form.name
         not in ("Python literals", "text blocks", "wrapped JSON", "Excel")
         and detect_packing(report.path) in packings
-        # DuckDB's names are the same in any case.
+        # DuckDB's names are the same in any case; a damaged file has none.
         and (
-            report.form.name not in TABLES or len(lower) == len(report.columns)
+            report.form.name not in TABLES
+            or 0 < len(lower) == len(report.columns)
         )
     )
 

@@ -247,12 +247,36 @@ def _stored_rows(stream: BufferedIOBase) -> Iterator[Record]:
     try:
         file = pq.ParquetFile(stream)
         for batch in file.iter_batches(STORED_ROWS):
-            for record in batch.to_pylist():
+            columns = [_plain(column).to_pylist() for column in batch.columns]
+            for values in zip(*columns, strict=True):
                 number += 1
-                content = json.dumps(record, ensure_ascii=False, default=str)
+                record = dict(zip(batch.schema.names, values, strict=True))
+                content = json.dumps(
+                    record, ensure_ascii=False, default=_as_text
+                )
                 yield number, content.encode("utf-8", "surrogateescape")
-    except (pa.ArrowInvalid, *DAMAGED):
+    except (ValueError, *DAMAGED):  # pyarrow's errors are ValueErrors
         yield number + 1, TRUNCATED
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Make texts bytes, which may be no UTF-8, and short fractions exact."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type):
+        return column.cast(pa.binary())
+    if pa.types.is_large_string(column.type):
+        return column.cast(pa.large_binary())
+    if pa.types.is_float32(column.type):  # 4.1, not 4.099999904632568
+        return column.cast(pa.string()).cast(pa.float64())
+    return column
+
+
+def _as_text(value: Any) -> str:
+    """Write what JSON does not know; some programs mark no text as such."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return str(value)
 
 
 def _cell_rows(stream: BufferedIOBase) -> Iterator[Record]:

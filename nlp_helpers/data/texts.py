@@ -59,6 +59,8 @@ def read_texts(file: BinaryIO, text_field: str = "") -> Iterator[str]:
             f"{name} is packed ({packing}); name the file, or unpack it"
             " on its way (`zcat FILE | ...`)"
         )
+    if start.startswith(PARQUET_MAGIC) and not stream.seekable():
+        raise UserError(f"{name} is a Parquet file; name the file itself")
     refuse_others(name, start)
     form = _detect(start, name, text_field)
     if form is not None:

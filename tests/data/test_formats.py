@@ -302,6 +302,49 @@ def test_the_types_of_a_parquet_file_are_those_of_json(tmp_path):
     assert (report.kept, report.dropped) == (2, {"no rating": 1})
 
 
+LATIN = pa.array([b"caf\xe9", b"b"], pa.binary())
+STORED = {
+    "bytes": (pa.array([b"caf\xc3\xa9", b"b"]), ["caf\xe9", "b"]),
+    "bytes in Latin 1": (LATIN, ["caf\ufffd", "b"]),
+    "Latin 1": (
+        pa.Array.from_buffers(pa.string(), 2, LATIN.buffers()),
+        ["caf\ufffd", "b"],
+    ),
+    "categories": (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
+    "large": (pa.array(["a", None], pa.large_string()), ["a"]),
+    "objects": (pa.array([{"a": "x" * 40}, {"a": "y"}]), []),
+    "numbers": (pa.array([10**17, 2]), []),
+}
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+@pytest.mark.parametrize("name", STORED)
+def test_both_readers_take_the_same_for_a_text(
+    tmp_path, monkeypatch, name, lenient
+):
+    """And a rating of 32 bits for what it says."""
+    text, expected = STORED[name]
+    stars = pa.array([4.1, 1.0], pa.float32())
+    path, target = tmp_path / "reviews", tmp_path / "part"
+    pq.write_table(pa.table({"text": text, "stars": stars}), path)
+    if lenient:
+        monkeypatch.setattr(reading, "_is_for_duckdb", lambda report: False)
+    reading.read_file(path, "a", target)
+    rows = sorted(pq.read_table(target).to_pylist(), key=lambda r: r["record"])
+    assert [row["text"] for row in rows] == expected
+    assert [row["overall"] for row in rows] == [4.1, 1.0][: len(expected)]
+
+
+@pytest.mark.parametrize("place", [10, -6])
+def test_a_parquet_file_damaged_at_an_end_is_no_whole_one(tmp_path, place):
+    content = bytearray(parquet())
+    content[place] ^= 0xFF
+    path = tmp_path / "reviews"
+    path.write_bytes(content)
+    report = reading.read_file(path, "a", tmp_path / "part")
+    assert report.dropped == {"truncated file": 1}
+
+
 def test_metadata_beside_the_reviews_can_be_left_out(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "Software.json").write_bytes(LINES)

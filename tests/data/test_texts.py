@@ -135,6 +135,16 @@ def test_what_cannot_be_read_is_one_line(tmp_path, name, content, message):
         texts_of(tmp_path / name, content)
 
 
+def test_a_parquet_file_cannot_come_through_a_pipe():
+    reader, writer = os.pipe()
+    os.write(writer, FORMS["a.parquet"])
+    os.close(writer)
+    with open(f"/dev/fd/{reader}", "rb") as file:
+        with pytest.raises(UserError, match="Parquet file; name the file"):
+            list(read_texts(file))
+    os.close(reader)
+
+
 def test_standard_input_streams_and_is_told_apart(python):
     """The first text comes before the last is sent."""
     command = (
