@@ -382,7 +382,8 @@ def train(file: Path, output_dir: str | None) -> None:
 @click.option(
     "--text-field",
     default="",
-    help="Column of a table, or field of JSON records, that holds the text.",
+    help="Column of a table, or field of JSON records, that holds the text;"
+    " several together: '{title}. {text}'.",
 )
 @click.argument("file", type=click.File("rb"), default="-")
 def predict(

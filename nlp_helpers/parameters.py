@@ -112,7 +112,7 @@ class AmazonPreprocessing(Common):
     )
     sample_per_category: int = Field(ge=0, description="0 keeps all reviews")
     text_field: str = Field(
-        description="field of the text; empty: the usual names"
+        description='field of the text, or "{title}. {text}"; empty: usual'
     )
     label_field: str = Field(
         description="field of rating or label; empty: the usual names"

@@ -6,7 +6,7 @@ Every field has one name in Amazon's 2014 and 2018 releases and one in
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ NAMES: Names = {
     "reviewer": ("reviewerID", "user_id"),
     "review": ("reviewID", "review_id"),
 }
+BRACES = re.compile(r"\{([^{}]+)\}")  # a field's name in a template
 IDENTIFIERS = ("product", "reviewer", "review")
 # What others call them, in lower case and without spaces and signs: Amazon's
 # 2015 release (review_body, star_rating), Kaggle's exports (Text, Score;
@@ -46,11 +47,45 @@ USUAL = {
 }
 
 
+class Template(str):
+    """A text of several fields: `{title}. {text}`; it stands as their name."""
+
+    @property
+    def pieces(self) -> list[str]:
+        """Words and names in turn; the first and the last are words."""
+        return BRACES.split(self)
+
+    def fill(self, values: Callable[[str], str]) -> str | None:
+        """Put the fields' values in, or return None if all are empty.
+
+        Args:
+            values: a field's name -> its value, or "".
+        """
+        pieces = self.pieces
+        pieces[1::2] = map(values, pieces[1::2])
+        return "".join(pieces) if any(pieces[1::2]) else None
+
+
+def parts_of(name: str) -> list[str]:
+    """Return the names of the fields that a name stands for."""
+    return name.pieces[1::2] if isinstance(name, Template) else [name]
+
+
+def names_read(names: Names) -> set[str]:
+    """Return the names of all fields that are read."""
+    return {
+        part
+        for alternatives in names.values()
+        for name in alternatives
+        for part in parts_of(name)
+    }
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What the user says of a file's fields; what is empty is found."""
 
-    text_field: str = ""
+    text_field: str = ""  # or a template, see `Template`
     label_field: str = ""  # holds the rating or the label
     rating_scale: tuple[float, ...] = ()  # worst and best rating
     label_rule: str = "stars"  # or values: each value is a class
@@ -127,6 +162,12 @@ def find_text(
     return found
 
 
+def is_asked(columns: Collection[str], text_field: str) -> bool:
+    """Say whether one of the names is what the user names for the text."""
+    asked = (text_field, *BRACES.findall(text_field))
+    return bool(text_field) and any(name in columns for name in asked)
+
+
 def knows_text(columns: Collection[str]) -> bool:
     """Say whether one of the names is usual for a text."""
     return any(_plain(name) in USUAL["text"] for name in columns)
@@ -146,17 +187,35 @@ def _find(
         parameter = parameter or (
             "text_field" if field == "text" else "label_field"
         )
-        close = difflib.get_close_matches(chosen, list(columns), 1, 0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UserError(
-            f"{path} has no field {chosen!r}, which {parameter} names; it has"
-            f" {', '.join(columns)}{hint}"
-        )
+        template = Template(chosen)
+        if field != "text" or not parts_of(template):
+            raise _no_field(path, columns, chosen, parameter)
+        for name in parts_of(template):
+            if name not in columns:
+                raise _no_field(path, columns, name, parameter)
+        if any(re.search("[{}]", words) for words in template.pieces[::2]):
+            raise UserError(
+                f"{parameter} {chosen!r} has a brace that belongs to no"
+                " field; write each field as {name}"
+            )
+        return (template,)
     if any(name in columns for name in NAMES[field]):
         return NAMES[field]
     plain = {_plain(name): name for name in reversed(list(columns))}
     usual = (plain[name] for name in USUAL[field] if name in plain)
     return tuple(next(([name] for name in usual), []))
+
+
+def _no_field(
+    path: Path, columns: Collection[str], name: str, parameter: str
+) -> UserError:
+    """Return the error about a field that is not there."""
+    close = difflib.get_close_matches(name, list(columns), 1, 0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return UserError(
+        f"{path} has no field {name!r}, which {parameter} names; it has"
+        f" {', '.join(columns)}{hint}"
+    )
 
 
 def _plain(name: str) -> str:

@@ -25,7 +25,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.data.fields import knows_text
+from nlp_helpers.data.fields import is_asked, knows_text
 
 PROBED_BYTES = 1 << 17  # of a file's beginning, to tell its format
 PROBED = 20  # of its lines or records, in search of one that is sound
@@ -228,7 +228,8 @@ def detect_start(start: bytes, name: str, text_field: str = "") -> Form | None:
         start: its first bytes, unpacked.
         name: of the file; one that ends in .csv or .tsv, perhaps packed, is
             a table whatever its columns are called.
-        text_field: the field of the text, where the user names it.
+        text_field: the field of the text, or a template of several, where
+            the user names it.
 
     Returns:
         None if it is no layout that is known.
@@ -266,7 +267,7 @@ def _detect_objects(text: str, text_field: str) -> Form | None:
     except (ValueError, RecursionError):
         wraps = WRAPPED.match(text) and "\n{" not in text
         return Form("wrapped JSON") if wraps else None
-    if text_field not in value and wrapped_records(value):
+    if not is_asked(value, text_field) and wrapped_records(value):
         return Form("wrapped JSON")
     shares = text[end:].lstrip(" \t,").startswith("{")
     return Form("JSON objects") if shares or "\n" in text[:end] else None
@@ -287,11 +288,7 @@ def detect_table(start: bytes, name: str, text_field: str) -> Form | None:
             rows = list(read_table(lines, form))
             if rows and _is_table(rows):
                 header = rows[0]
-                if (
-                    named
-                    or (text_field and text_field in header)
-                    or knows_text(header)
-                ):
+                if named or is_asked(header, text_field) or knows_text(header):
                     return form
     return Form("table", ",") if named and lines else None
 

@@ -31,7 +31,15 @@ from nlp_helpers.core import files, folders
 from nlp_helpers.core.engine import processors, run
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import ratings
-from nlp_helpers.data.fields import IDENTIFIERS, Names, Wanted, find_names
+from nlp_helpers.data.fields import (
+    IDENTIFIERS,
+    Names,
+    Template,
+    Wanted,
+    find_names,
+    names_read,
+    parts_of,
+)
 from nlp_helpers.data.formats import (
     Form,
     detect_format,
@@ -117,6 +125,10 @@ class Report:
     labels: Counter = field(default_factory=Counter)  # of what is kept
     garbled_line: int = 0  # of the first record that is not UTF-8
     rejects: list[dict[str, Any]] = field(default_factory=list)
+
+    def has(self, name: str) -> bool:
+        """Say whether the file has what a name stands for."""
+        return all(part in self.columns for part in parts_of(name))
 
     def check(self, max_bad_fraction: float) -> None:
         """Raise a UserError if too many records were dropped or garbled.
@@ -237,9 +249,11 @@ def build_select(report: Report) -> str:
     for name, columns in report.names.items():
         # What is empty says nothing: another name may say it.
         values = [
-            f"nullif({_quoted(column)}, '')"
+            _filled(column)
+            if isinstance(column, Template)
+            else f"nullif({_quoted(column)}, '')"
             for column in columns
-            if report.form.name not in TABLES or column in report.columns
+            if report.form.name not in TABLES or report.has(column)
         ]
         selected.append(f"coalesce(NULL, {', '.join(values)}) AS {name}_")
     readers = {"table": _read_csv, "Parquet": _read_parquet}
@@ -247,11 +261,30 @@ def build_select(report: Report) -> str:
     return f"SELECT {', '.join(selected)} FROM {reader}"
 
 
+def _filled(template: Template) -> str:
+    """Write the SQL of a text of several fields, NULL where one is unsure."""
+    pieces = template.pieces
+    parts = [_quoted(name) for name in pieces[1::2]]
+    pieces[::2] = [
+        "'" + words.replace("'", "''") + "'" for words in pieces[::2]
+    ]
+    pieces[1::2] = parts
+    sure = [
+        f"(nullif({part}, '') IS NULL OR {HAS_TEXT.format(t=part)})"
+        for part in parts
+    ]
+    some = [f"nullif({part}, '') IS NOT NULL" for part in parts]
+    return (
+        f"CASE WHEN ({' OR '.join(some)}) AND {' AND '.join(sure)}"
+        f" THEN concat({', '.join(pieces)}) END"
+    )
+
+
 def _read_json(report: Report) -> str:
     """Write DuckDB's call that reads JSON."""
-    columns = {name for names in report.names.values() for name in names}
     types = ", ".join(
-        f"{_quoted(name)}: 'VARCHAR'" for name in sorted(columns)
+        f"{_quoted(name)}: 'VARCHAR'"
+        for name in sorted(names_read(report.names))
     )
     layout = {"JSON array": "array", "JSON objects": "unstructured"}
     lines = report.form.name not in layout
@@ -437,7 +470,9 @@ def _sample_columns(path: Path, form: Form) -> list[str]:
 
 def _is_for_duckdb(report: Report) -> bool:
     """Say whether DuckDB reads such a file, and its columns' names."""
-    lower = {name.lower() for name in report.columns}
+    tabular = report.form.name in TABLES
+    columns = report.columns if tabular else names_read(report.names)
+    lower = {name.lower() for name in columns}
     stored = report.form.name == "Parquet"
     packings = ("plain",) if stored else ("plain", "gzip", "zstd")
     return (
@@ -445,10 +480,7 @@ def _is_for_duckdb(report: Report) -> bool:
         not in ("Python literals", "text blocks", "wrapped JSON", "Excel")
         and detect_packing(report.path) in packings
         # DuckDB's names are the same in any case; a damaged file has none.
-        and (
-            report.form.name not in TABLES
-            or 0 < len(lower) == len(report.columns)
-        )
+        and 0 < len(lower) == len(columns)
     )
 
 
@@ -651,7 +683,7 @@ def tabulate(reports: list[Report]) -> pd.DataFrame:
 def _names_present(report: Report, field_name: str) -> str:
     """Return the names under which a file has a field."""
     names = report.names[field_name]
-    return " or ".join(name for name in names if name in report.columns)
+    return " or ".join(name for name in names if report.has(name))
 
 
 def _show_range(values: Counter[float]) -> str:

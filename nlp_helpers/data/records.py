@@ -25,7 +25,7 @@ from openpyxl.utils import escape
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import fields, ratings
-from nlp_helpers.data.fields import IDENTIFIERS, NAMES, Names
+from nlp_helpers.data.fields import IDENTIFIERS, NAMES, Names, Template
 from nlp_helpers.data.formats import (
     BLOCK_LINE,
     BYTE_ORDER_MARK,
@@ -468,12 +468,24 @@ def read_label(value: Any) -> str | None:
 
 def read_text(record: dict[str, Any], names: tuple[str, ...]) -> str | None:
     """Return the text of a record, cleaned, or None if it has none."""
-    text = first(record, names)
+    if isinstance(names[0], Template):
+        text = names[0].fill(lambda name: _as_part(first(record, (name,))))
+    else:
+        text = first(record, names)
     if not isinstance(text, str):
         return None
     # Half of a surrogate pair cannot be written as UTF-8.
     text = text.encode("utf-8", "replace").decode("utf-8")
     return unescape(text).strip() or None
+
+
+def _as_part(value: Any) -> str:
+    """Turn a value into a part of a text; a list or an object is none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return "" if value != value else str(value)  # NaN means missing
+    return value if isinstance(value, str) else ""
 
 
 def _as_name(value: Any) -> str | None:

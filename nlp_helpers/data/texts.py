@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -38,7 +38,8 @@ def read_texts(file: BinaryIO, text_field: str = "") -> Iterator[str]:
 
     Args:
         file: standard input, or a file with a name.
-        text_field: field of the text; empty: the usual names.
+        text_field: field of the text, or several: `{title}. {text}`; empty:
+            the usual names.
 
     Raises:
         UserError: a record is damaged or not UTF-8, there is no such field,
@@ -86,6 +87,7 @@ def _read_records(
 ) -> Iterator[str]:
     """Read the text of each record."""
     names: tuple[str, ...] = ()
+    known = _sample(stream.peek(8192), form)
     for line, content in pieces_of(stream, form):
         record, remark = _parse(content)
         if record is None or remark == NOT_UTF8:
@@ -96,10 +98,26 @@ def _read_records(
         if isinstance(record, str):  # an array of texts
             text: str | None = record.strip()
         else:
-            names = names or find_text(Path(name), list(record), text_field)
+            if not names:
+                known |= record
+                names = find_text(Path(name), list(known), text_field)
             text = read_text(record, names)
         if text:
             yield text
+
+
+def _sample(start: bytes, form: Form) -> dict[str, Any]:
+    """Return an object with the fields that the first records have.
+
+    Of those that are there without waiting for more; of a table, any row has
+    all.
+    """
+    known: dict[str, Any] = {}
+    if form.name not in ("table", "Parquet", "Excel"):
+        for _, content in pieces_of(BytesIO(start), form):
+            if isinstance(content, bytes):
+                known |= as_object(content)[0] or {}
+    return known
 
 
 def _parse(content: bytes | str) -> tuple[dict[str, Any] | str | None, str]:

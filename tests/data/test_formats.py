@@ -16,6 +16,7 @@ import pytest
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import reading, sources
 from nlp_helpers.data.fields import Wanted
+from nlp_helpers.data.texts import read_texts
 
 RATINGS = [5, 1, 3, 4, 2] * 40
 REVIEWS = [
@@ -43,10 +44,14 @@ def renamed(**names):
     return [{names[key]: r[key] for key in names} for r in REVIEWS]
 
 
-def parquet():
+def written(write, records):
     buffer = io.BytesIO()
-    pd.DataFrame(REVIEWS).to_parquet(buffer)
+    write(pd.DataFrame(records), buffer, index=False)
     return buffer.getvalue()
+
+
+def parquet():
+    return written(pd.DataFrame.to_parquet, REVIEWS)
 
 
 def excel(*sheets):
@@ -153,6 +158,112 @@ def test_fields_can_be_named(tmp_path):
             read(path)
         with pytest.raises(UserError, match="hold the rating; the fields are"):
             read(path, text_field="blurb")
+
+
+TITLED = [
+    {"Title": title, "body text": text, "stars": 5}
+    for title, text in [
+        ("Great", "I like it"),
+        ("Fish &amp; chips", 'He said "no"\nand left'),
+        ("[sic]", "{braces}, it's"),
+        (" spaces ", "all the time"),
+        ("42", "is a number"),
+        ("", "no title"),
+        ("no text", None),
+        (None, "  "),
+    ]
+]
+TEMPLATE = "{Title}: it's {body text}"
+PUT_TOGETHER = [
+    "Great: it's I like it",
+    'Fish & chips: it\'s He said "no"\nand left',
+    "[sic]: it's {braces}, it's",
+    "spaces : it's all the time",
+    "42: it's is a number",
+    ": it's no title",
+    "no text: it's",
+]
+OPTIONAL = [{k: v for k, v in r.items() if v is not None} for r in TITLED]
+TITLED_FORMS = {
+    "CSV": table(TITLED),
+    "JSON lines": "\n".join(map(json.dumps, OPTIONAL)).encode(),
+    "JSON array": json.dumps(OPTIONAL, indent=1).encode(),
+    "Python literals": "\n".join(map(repr, OPTIONAL)).encode(),
+    "Parquet": written(pd.DataFrame.to_parquet, TITLED),
+    "Excel": written(pd.DataFrame.to_excel, TITLED),
+}
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+@pytest.mark.parametrize("name", TITLED_FORMS)
+def test_a_text_of_several_fields(tmp_path, monkeypatch, name, lenient):
+    if lenient:
+        monkeypatch.setattr(reading, "_is_for_duckdb", lambda report: False)
+    path, target = tmp_path / "reviews", tmp_path / "part"
+    path.write_bytes(TITLED_FORMS[name])
+    wanted = Wanted(text_field=TEMPLATE)
+    report = reading.read_file(path, "a", target, wanted)
+    rows = sorted(pq.read_table(target).to_pylist(), key=lambda r: r["record"])
+    assert [row["text"] for row in rows] == PUT_TOGETHER
+    assert report.dropped == {"no text": 1}
+    [shown] = reading.tabulate([report]).to_dict("records")
+    assert shown["text"] == TEMPLATE
+    with path.open("rb") as file:
+        assert list(read_texts(file, TEMPLATE)) == PUT_TOGETHER
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{Titel}. {body text}", "no field 'Titel'.*did you mean 'Title'"),
+        ("{Title}. {body_text}", "no field 'body_text'.*mean 'body text'"),
+        ("{Title. {body text}", "has a brace that belongs to no field"),
+        ("{Title} {}", "has a brace that belongs to no field"),
+    ],
+)
+@pytest.mark.parametrize("name", TITLED_FORMS)
+def test_a_template_that_is_wrong_says_so(tmp_path, name, template, message):
+    path = tmp_path / "reviews.csv"
+    with pytest.raises(UserError, match=message):
+        read(path, TITLED_FORMS[name], text_field=template)
+    with path.open("rb") as file, pytest.raises(UserError, match=message):
+        list(read_texts(file, template))
+
+
+def test_a_column_with_braces_in_its_name_is_no_template(tmp_path):
+    records = renamed(asin="asin", text="{text}", rating="text")
+    _, rows = read(
+        tmp_path / "reviews.csv",
+        table(records),
+        text_field="{text}",
+        label_field="text",
+    )
+    assert [row["text"] for row in rows] == [r["text"] for r in REVIEWS]
+
+
+def test_fields_of_json_may_differ_in_case_alone(tmp_path):
+    """DuckDB's names do not."""
+    records = [{"Text": "fine", "text": 5}, {"Text": "bad", "text": 1}]
+    content = "\n".join(map(json.dumps, records)).encode()
+    chosen = {"text_field": "Text", "label_field": "text"}
+    _, rows = read(tmp_path / "reviews", content, **chosen)
+    assert [(r["text"], r["overall"]) for r in rows] == [
+        ("fine", 5),
+        ("bad", 1),
+    ]
+
+
+def test_numbers_of_json_are_parts_of_a_text(tmp_path, monkeypatch):
+    """Lists and objects are not; both readers take the same."""
+    parts = [4, 4.5, True, None, ["a list"], {"an": "object"}, "words"]
+    records = [{"a": part, "b": "x", "stars": 5} for part in parts]
+    path = tmp_path / "reviews"
+    content = "\n".join(map(json.dumps, records)).encode()
+    _, strict = read(path, content, text_field="{b}-{a}")
+    found = [row["text"] for row in strict]
+    assert found == ["x-4", "x-4.5", "x-true", "x-", "x-", "x-", "x-words"]
+    monkeypatch.setattr(reading, "_is_for_duckdb", lambda report: False)
+    assert read(path, text_field="{b}-{a}")[1] == strict
 
 
 def zipped(*names):

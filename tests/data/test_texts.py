@@ -118,6 +118,15 @@ def test_a_field_can_be_named_and_a_wrong_name_gets_a_hint(tmp_path):
         texts_of(tmp_path / "plain.txt", b"one\ntwo\n", "text")
 
 
+def test_the_first_record_may_lack_a_field_that_is_named(tmp_path):
+    content = b'{"text": "a"}\n{"title": "T", "text": "b"}\n'
+    path = tmp_path / "lines.txt"
+    assert texts_of(path, content, "title") == ["T"]
+    assert texts_of(path, content, "{title}: {text}") == [": a", "T: b"]
+    with pytest.raises(UserError, match="it has text, title; did you mean"):
+        texts_of(path, content, "{titel}: {text}")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
