@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from archives import zipped, zstandard
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import reading, sources
@@ -266,27 +267,12 @@ def test_numbers_of_json_are_parts_of_a_text(tmp_path, monkeypatch):
     assert read(path, text_field="{b}-{a}")[1] == strict
 
 
-def zipped(*names):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in names:
-            archive.writestr(name, LINES)
-    return buffer.getvalue()
-
-
-def zstandard(content):
-    buffer = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(buffer, "zstd") as stream:
-        stream.write(content)
-    return buffer.getvalue().to_pybytes()
-
-
 PACKED = {
     "gz": gzip.compress(LINES),
     "bz2": bz2.compress(LINES),
     "xz": lzma.compress(LINES),
     "zst": zstandard(LINES),
-    "zip": zipped("a.json", "__MACOSX/._a.json", ".DS_Store"),
+    "zip": zipped(LINES, "a.json", "__MACOSX/._a.json", ".DS_Store"),
 }
 
 
@@ -326,7 +312,10 @@ def archive_of(*names):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (zipped("a.json", "b.json"), "holds 2 files; unpack it: unzip '"),
+        (
+            zipped(LINES, "a.json", "b.json"),
+            "holds 2 files; unpack it: unzip '",
+        ),
         (
             excel(CELLS, [["a note"]]),
             "has 2 sheets: Sheet, Sheet1; keep the one with the texts",
@@ -337,7 +326,10 @@ def archive_of(*names):
         ),
         (archive_of("x", "xl/workbook.bin"), "a binary Excel file; save it"),
         (excel(CELLS)[:-100], "is cut off or damaged .*; fetch it again"),
-        (zipped("a.json")[:-30], "is cut off or damaged .*; fetch it again"),
+        (
+            zipped(LINES, "a.json")[:-30],
+            "is cut off or damaged .*; fetch it again",
+        ),
         (b"\xd0\xcf\x11\xe0\xa1", "or one with a password; save it as .xlsx"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<!DOCTYPE html><title>Sign in</title>", "download it again"),

@@ -8,11 +8,10 @@ import lzma
 import os
 import subprocess
 import threading
-import zipfile
 
 import pandas as pd
-import pyarrow as pa
 import pytest
+from archives import zipped, zstandard
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.texts import read_texts
@@ -65,24 +64,15 @@ def test_known_forms_are_read_as_what_they_are(tmp_path, name):
     assert texts_of(tmp_path / name, FORMS[name]) == TEXTS
 
 
-def zipped(content):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("Reviews.csv", content)
-        archive.writestr("__MACOSX/._Reviews.csv", b"x")
-    return buffer.getvalue()
-
-
-def zstandard(content):
-    buffer = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(buffer, "zstd") as stream:
-        stream.write(content)
-    return buffer.getvalue().to_pybytes()
-
-
 @pytest.mark.parametrize(
     "pack",
-    [gzip.compress, bz2.compress, lzma.compress, zstandard, zipped],
+    [
+        gzip.compress,
+        bz2.compress,
+        lzma.compress,
+        zstandard,
+        lambda content: zipped(content, "a.csv", "__MACOSX/._a.csv"),
+    ],
 )
 @pytest.mark.parametrize("name", ["a.csv", "lines.txt"])
 def test_packed_files_are_unpacked(tmp_path, pack, name):
