@@ -171,10 +171,10 @@ def _find_own(folder: Path, categories: list[str]) -> dict[str, list[Path]]:
     """
     review_files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if _is_hidden(path):
             continue
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        inside = [file for file in inside if _is_visible(file)]
+        inside = [f for f in inside if f.is_file() and not _is_hidden(f)]
         if not inside:
             raise UserError(
                 f"{path} has no file of reviews; add one, or remove the folder"
@@ -184,9 +184,13 @@ def _find_own(folder: Path, categories: list[str]) -> dict[str, list[Path]]:
     return {name: review_files[name] for name in categories or review_files}
 
 
-def _is_visible(path: Path) -> bool:
-    """Say whether this is a file, and none like .DS_Store."""
-    return path.is_file() and not path.name.startswith(".")
+def _is_hidden(path: Path) -> bool:
+    """Say whether this is none of the user's, like .DS_Store or _SUCCESS.
+
+    Spark and Hadoop leave an empty file that says that they have finished.
+    """
+    said = path.name.startswith("_") and path.is_file()
+    return path.name.startswith(".") or (said and not path.stat().st_size)
 
 
 def _check_categories(

@@ -49,6 +49,9 @@ def test_a_folder_of_your_own_files_is_a_source(root):
         (root / "mine" / name).touch()
     (root / "mine" / ".hidden").touch()
     (root / "mine" / "Books" / ".DS_Store").touch()
+    (root / "mine" / "Books" / "_SUCCESS").touch()
+    (root / "mine" / "_SUCCESS").touch()
+    (root / "mine" / ".cache").mkdir()
     found = sources.fetch_reviews("mine", [])
     names = {
         category: [path.name for path in paths]
