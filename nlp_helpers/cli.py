@@ -391,10 +391,10 @@ def predict(
 ) -> None:
     """Label the texts of FILE (default: standard input).
 
-    Each line is a text, unless FILE begins with the header of a table (CSV,
-    TSV) or with JSON; then it is each record's text. Empty texts are skipped.
-    Predictions appear in the order of the texts, before all are read: text,
-    label, and the probability of each label.
+    Each line is a text, unless FILE is a table with a header (CSV, TSV,
+    Excel, Parquet) or JSON, packed or not; then it is each record's text.
+    Empty texts are skipped. Predictions appear in the order of the texts,
+    before all are read: text, label, and the probability of each label.
     """
     from nlp_helpers import session
     from nlp_helpers.classification import predicting
