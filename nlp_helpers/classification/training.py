@@ -5,6 +5,8 @@ What a checkpoint must hold is therefore short: the weights, the optimizer's
 moments, the step, and the metrics so far.
 """
 
+import atexit
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import (
     ExitStack,
@@ -219,7 +221,21 @@ def make_accelerator(device: str) -> Accelerator:
     actual = accelerator.device.type
     if actual != wanted:
         raise _other_device(wanted, f"it is on {actual}")
+    atexit.unregister(_end_exchange)  # of the training before this one
+    atexit.register(_end_exchange)
     return accelerator
+
+
+def _end_exchange() -> None:
+    """Stop the threads that exchange tensors with other processes.
+
+    Gloo's may still hold some while the interpreter ends, and to free them
+    then aborts the process (pytorch/pytorch#179291). They stop when nothing
+    knows the group any more, and the model that exchanged its gradients does.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        gc.collect()
 
 
 def _other_device(wanted: str, cause: str) -> UserError:
