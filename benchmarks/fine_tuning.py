@@ -342,7 +342,7 @@ def train_project(
     run.gather_losses(
         [run.training_step(step + 1) for step in range(run.num_steps)]
     )
-    return packing.predict_logits(model, new.input_ids).argmax(axis=1)
+    return model.predict_logits(new.input_ids).argmax(axis=1)
 
 
 def train_article(
@@ -386,7 +386,7 @@ def train_article(
         scheduler.step()
         optimizer.zero_grad()
     wrapped = packing.PackedClassifier(model)
-    return packing.predict_logits(wrapped, new.input_ids).argmax(axis=1)
+    return wrapped.predict_logits(new.input_ids).argmax(axis=1)
 
 
 def article_batches(

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers.models.bert.modeling_bert import BertLayer
 
 
 def attend_in_float32(
@@ -44,6 +43,7 @@ def attend(
     value: torch.Tensor,
     cu_seqlens_q: torch.Tensor,
     cu_seqlens_k: torch.Tensor,
+    sliding_window: int | None = None,
 ) -> torch.Tensor:
     """Let the queries of each text attend to the keys of the same text.
 
@@ -53,22 +53,27 @@ def attend(
         value: the shape of `key`.
         cu_seqlens_q: where the queries of each text begin; (B + 1,).
         cu_seqlens_k: the same for keys and values.
+        sliding_window: see `attention_function`; the queries are the keys.
 
     Returns:
         The shape of `query`.
     """
-    if query.is_cuda and query.dtype == torch.bfloat16:
+    longest = int(cu_seqlens_k.diff().max())
+    if sliding_window and longest <= sliding_window:
+        sliding_window = None  # every token reaches every other
+    is_fast = query.is_cuda and query.dtype == torch.bfloat16
+    if is_fast and not sliding_window:
         # torch 2.9 has none, and a processor needs none.
         from torch.nn.attention.varlen import varlen_attn
 
-        lengths = (cu_seqlens_q.diff().max(), cu_seqlens_k.diff().max())
         attended = varlen_attn(
             query,
             key,
             value,
             cu_seqlens_q.int(),
             cu_seqlens_k.int(),
-            *(int(length) for length in lengths),
+            int(cu_seqlens_q.diff().max()),
+            longest,
         )
         assert isinstance(attended, torch.Tensor)  # nothing else is asked for
         return attended
@@ -80,10 +85,17 @@ def attend(
         value.transpose(0, 1).split(cu_seqlens_k.diff().tolist(), dim=1),
         strict=True,
     )
-    contexts = [
-        attend_in_float32(*(tensor[None] for tensor in piece))
-        for piece in pieces
-    ]
+    near: torch.Tensor | None = None
+    if sliding_window:
+        positions = torch.arange(longest, device=query.device)
+        near = (positions[:, None] - positions).abs() < sliding_window
+    contexts = []
+    for piece in pieces:
+        length = piece[1].shape[1]
+        mask = None if near is None else near[:length, :length]
+        contexts.append(
+            attend_in_float32(*(t[None] for t in piece), attn_mask=mask)
+        )
     return torch.cat(contexts, dim=2)[0].transpose(0, 1)
 
 
@@ -96,11 +108,14 @@ def attention_function(
     *,
     cu_seqlens: torch.Tensor,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
     **others: object,
 ) -> tuple[torch.Tensor, None]:
     """Do what transformers asks of an attention implementation.
 
     `query`, `key`, `value`: (1, heads, T, width of a head).
+    `sliding_window`: tokens that far from each other, or farther, do not
+    attend to each other.
 
     Returns:
         (1, T, heads, width of a head), and no attention weights.
@@ -111,34 +126,43 @@ def attention_function(
     if dropout:
         raise ValueError(
             "packed attention has no dropout; load the model with"
-            " attention_probs_dropout_prob=0.0"
+            " encoders.load_encoder, which sets it to 0"
         )
     query, key, value = (t[0].transpose(0, 1) for t in (query, key, value))
-    return attend(query, key, value, cu_seqlens, cu_seqlens)[None], None
+    attended = attend(
+        query, key, value, cu_seqlens, cu_seqlens, sliding_window
+    )
+    return attended[None], None
 
 
 def first_tokens(
-    layer: BertLayer, hidden: torch.Tensor, cu_seqlens: torch.Tensor
+    layer: Any,
+    hidden: torch.Tensor,
+    *args: object,
+    cu_seqlens: torch.Tensor,
+    **kwargs: object,
 ) -> torch.Tensor:
-    """Compute a BERT layer for the first token of each text.
+    """Compute a layer built as BERT's for the first token of each text.
 
     Args:
-        layer: of a BERT encoder.
-        hidden: (T, H).
+        layer: the last of an encoder.
+        hidden: (1, T, H).
+        args: masks and caches that there are not.
         cu_seqlens: see `pack`.
+        kwargs: see `args`.
 
     Returns:
-        (B, H).
+        (B, 1, H), as if each text were its first token.
     """
     attention = layer.attention.self
     shape = (-1, attention.num_attention_heads, attention.attention_head_size)
-    first = hidden[cu_seqlens[:-1]]
+    first = hidden[0, cu_seqlens[:-1]]
     context = attend(
         attention.query(first).view(shape),
-        attention.key(hidden).view(shape),
-        attention.value(hidden).view(shape),
+        attention.key(hidden[0]).view(shape),
+        attention.value(hidden[0]).view(shape),
         torch.arange(len(cu_seqlens), device=cu_seqlens.device),
         cu_seqlens,
     )
     attended = layer.attention.output(context.flatten(1), first)
-    return layer.feed_forward_chunk(attended)
+    return layer.feed_forward_chunk(attended)[:, None]

@@ -1,6 +1,7 @@
 """What a fine-tuned model has to beat: four baselines that cost little."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -86,10 +87,17 @@ def predict_frozen(
     The encoder stays as it is. A text is the mean of the hidden states of
     its tokens, of length 1, which is how MiniLM's sentence vectors are made.
     """
-    loaded = loading.load_model(
-        model_name, transformers.BertModel, device, add_pooling_layer=False
+    # With a head that is not used: so a lack of other weights is noticed.
+    tokenizer, model = loading.load_model(
+        model_name,
+        transformers.AutoModelForSequenceClassification,
+        device,
+        new_head=True,
     )
-    vectors = [sentence_vectors(*loaded, tokens) for tokens in (train, new)]
+    encoder = cast(transformers.PreTrainedModel, model.base_model)
+    vectors = [
+        sentence_vectors(tokenizer, encoder, tokens) for tokens in (train, new)
+    ]
     model = make_pipeline(
         Normalizer(),
         LogisticRegression(class_weight="balanced", max_iter=1000),
@@ -101,7 +109,7 @@ def predict_frozen(
 @torch.no_grad()
 def sentence_vectors(
     tokenizer: transformers.PreTrainedTokenizerBase,
-    model: transformers.BertModel,
+    model: transformers.PreTrainedModel,
     tokens: TokenSet,
 ) -> np.ndarray:
     """Return the mean hidden state of each of N texts, (N, H)."""

@@ -1,31 +1,37 @@
-"""A BERT classifier that computes no padding.
+"""A classifier that computes no padding.
 
 The texts of a batch stand end to end in one long row, and each token attends
 to the tokens of its own text alone. What padding there is in an ordinary
 batch, a tenth or nine tenths of it, is never computed, and cannot reach a
 loss or a pooled vector, because it does not exist.
 
-The classifier reads one vector of the last layer: that of [CLS], the first
-token of each text. The last layer is therefore computed for the first tokens
-alone; the other tokens serve it as keys and values. Nothing else changes:
-the logits are those of transformers' own forward pass.
+Most classifiers read one vector of the last layer: that of the first token
+of each text. Where layers are built as BERT's are, the last is therefore
+computed for the first tokens alone; the other tokens serve it as keys and
+values. Nothing else changes: the logits are those of transformers' own
+forward pass.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import AttentionInterface, BertForSequenceClassification
-from transformers.models.bert.modeling_bert import BertLayer
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 
-from nlp_helpers import session
 from nlp_helpers.classification.attention import (
     attention_function,
     first_tokens,
 )
+from nlp_helpers.classification.classifier import Batch, Classifier
+from nlp_helpers.models.fitting import POSITIONS_AFTER_PADDING
 
 NAME = "packed"  # among transformers' attention implementations
 MAX_TOKENS = 4096  # of one forward pass; bounds the memory
+# Whose layers are built as BERT's are.
+BERT_LAYERS = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 
 
 def pack(sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -47,37 +53,83 @@ def pack(sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
     }
 
 
-class PackedClassifier(torch.nn.Module):
-    """A BertForSequenceClassification that takes packed texts."""
+class PackedClassifier(Classifier):
+    """A classifier of transformers that takes packed texts."""
 
-    def __init__(self, model: BertForSequenceClassification) -> None:
+    how = "packed"
+
+    def __init__(self, model: PreTrainedModel) -> None:
         """Wrap `model`, whose own forward pass cannot be used any more."""
-        super().__init__()
+        super().__init__(model)
         AttentionInterface.register(NAME, attention_function)
         model.set_attn_implementation(NAME)
-        self.model = model
-        self.config = model.config
-        self.train(model.training)  # of one mind with what it wraps
+        _reduce_to_texts(model)
 
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        position_ids: torch.Tensor,
-        cu_seqlens: torch.Tensor,
-    ) -> torch.Tensor:
+    def plan(self, lengths: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+        """Divide texts among passes of at most MAX_TOKENS tokens."""
+        rows = np.arange(len(lengths))
+        return [rows[cut] for cut in micro_batches(lengths)]
+
+    def collate(self, sequences: Sequence[Sequence[int]]) -> Batch:
+        """Pack B texts; see `pack`.
+
+        RoBERTa and its kin count positions from the padding's id on, and a
+        token that is written as padding is not counted.
+        """
+        batch = pack(sequences)
+        if self.config.model_type in POSITIONS_AFTER_PADDING:
+            padding = self.config.pad_token_id
+            counted = (batch["input_ids"][0] != padding).long()
+            texts = counted.split(batch["cu_seqlens"].diff().tolist())
+            positions = torch.cat([text.cumsum(0) for text in texts])
+            batch["position_ids"] = (positions * counted + padding)[None]
+        return batch
+
+    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Return the logits of B packed texts, (B, number of labels)."""
-        *layers, last = self.model.bert.encoder.layer
-        hidden = self.model.bert.embeddings(
-            input_ids=input_ids, position_ids=position_ids
-        )
-        for layer in layers:
-            hidden = layer(hidden, cu_seqlens=cu_seqlens)  # (1, T, H)
-        assert isinstance(last, BertLayer)
-        first = first_tokens(last, hidden[0], cu_seqlens)
-        pooler = self.model.bert.pooler
-        assert pooler is not None  # a classifier has one
-        pooled = pooler(first[:, None])
-        return self.model.classifier(self.model.dropout(pooled))
+        return self.model(**batch).logits
+
+
+def _reduce_to_texts(model: PreTrainedModel) -> None:
+    """Let the encoder hand on one vector for each text, (B, 1, H).
+
+    What comes after it, pooler and head, then computes as in a batch of B
+    texts of one token.
+    """
+    base: Any = model.base_model
+    kind = model.config.model_type
+    if kind in BERT_LAYERS:
+        last = base.encoder.layer[-1]
+        last.forward = partial(first_tokens, last)
+        return
+    # A pooler inside of the base model, as ALBERT's, comes too early.
+    encoder = base.encoder if kind == "albert" else base
+    pooling = getattr(model.config, "classifier_pooling", "cls")
+    encoder.register_forward_hook(
+        partial(_pool, mean=pooling == "mean"), with_kwargs=True
+    )
+
+
+def _pool(
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    output: BaseModelOutput,
+    mean: bool,
+) -> BaseModelOutput:
+    """Reduce each text to its first vector, or to the mean of them all.
+
+    As a forward hook; the output stays an object of its own class.
+    """
+    assert output.last_hidden_state is not None
+    hidden, cu_seqlens = output.last_hidden_state[0], kwargs["cu_seqlens"]
+    if mean:
+        texts = hidden.split(cu_seqlens.diff().tolist())
+        vectors = torch.stack([text.mean(dim=0) for text in texts])
+    else:
+        vectors = hidden[cu_seqlens[:-1]]
+    output.last_hidden_state = vectors[:, None]
+    return output
 
 
 def micro_batches(
@@ -101,20 +153,3 @@ def micro_batches(
         tokens += length
     if tokens:
         yield slice(start, len(lengths))
-
-
-@torch.no_grad()
-def predict_logits(
-    model: PackedClassifier, input_ids: Sequence[Sequence[int]]
-) -> np.ndarray:
-    """Return the logits of N texts, (N, number of labels), in order.
-
-    N may be 0: the share of a process that has nothing to do.
-    """
-    device = next(model.parameters()).device
-    logits = [torch.empty(0, model.model.classifier.out_features)]
-    with session.evaluation_mode(model), session.autocast(device):
-        for rows in micro_batches([len(ids) for ids in input_ids]):
-            batch = {k: v.to(device) for k, v in pack(input_ids[rows]).items()}
-            logits.append(model(**batch).float().cpu())
-    return torch.cat(logits).numpy()

@@ -5,16 +5,13 @@ from itertools import islice
 from typing import Any, cast
 
 import torch
-from transformers import (
-    BertForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from nlp_helpers.classification import packing
+from nlp_helpers.classification.classifier import Classifier
+from nlp_helpers.classification.encoders import load_encoder
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.shards import encode
-from nlp_helpers.models import fitting, loading
+from nlp_helpers.models import fitting
 
 TEXTS_AT_ONCE = 256  # answered together, so that memory stays flat
 MAX_LENGTH = 512  # tokens; what a text has beyond them is not read
@@ -22,19 +19,14 @@ MAX_LENGTH = 512  # tokens; what a text has beyond them is not read
 
 def load_classifier(
     checkpoint: str, device: torch.device | str = "cpu"
-) -> tuple[PreTrainedTokenizerBase, packing.PackedClassifier]:
+) -> tuple[PreTrainedTokenizerBase, Classifier]:
     """Load a model folder that notebook 05 wrote.
 
     Raises:
-        UserError: see `loading.load_model`; or its labels have names that
+        UserError: see `encoders.load_encoder`; or its labels have names that
             `classify` could not tell apart.
     """
-    tokenizer, model = loading.load_model(
-        checkpoint,
-        BertForSequenceClassification,
-        device,
-        attention_probs_dropout_prob=0.0,
-    )
+    tokenizer, model = load_encoder(checkpoint, device)
     names = label_names(model.config)
     taken = {"text", "label"}.intersection(names)
     if taken or len(set(names)) < len(names):
@@ -43,7 +35,7 @@ def load_classifier(
             " each a name of its own other than text and label, in id2label"
             " of config.json"
         )
-    return tokenizer, packing.PackedClassifier(model).eval()
+    return tokenizer, model
 
 
 def label_names(config: PreTrainedConfig) -> list[str]:
@@ -59,7 +51,7 @@ def label_names(config: PreTrainedConfig) -> list[str]:
 def classify(
     texts: Iterable[str],
     tokenizer: PreTrainedTokenizerBase,
-    model: packing.PackedClassifier,
+    model: Classifier,
 ) -> Iterator[dict[str, Any]]:
     """Label texts as they come.
 
@@ -79,7 +71,7 @@ def classify(
     remaining = iter(texts)
     while batch := list(islice(remaining, TEXTS_AT_ONCE)):
         input_ids = encode(batch, tokenizer, max_length)
-        logits = torch.from_numpy(packing.predict_logits(model, input_ids))
+        logits = torch.from_numpy(model.predict_logits(input_ids))
         rows = logits.softmax(dim=-1).tolist()
         for text, row in zip(batch, rows, strict=True):
             probabilities = dict(zip(names, row, strict=True))

@@ -25,7 +25,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.functional import cross_entropy
 from transformers import (
-    BertForSequenceClassification,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     get_linear_schedule_with_warmup,
 )
@@ -35,17 +35,20 @@ from nlp_helpers.classification import (
     attention,
     batches,
     checkpoints,
+    classifier,
+    encoders,
     evaluation,
     packing,
+    padding,
 )
+from nlp_helpers.classification.classifier import Classifier
 from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError, explain
 from nlp_helpers.data.labels import STARS
 from nlp_helpers.data.shards import TokenSet, read_shards
-from nlp_helpers.models import fitting, loading, registry
+from nlp_helpers.models import fitting
 from nlp_helpers.parameters import TrainingSettings as Settings
 
-NO_WEIGHT_DECAY = ("bias", "LayerNorm.weight")
 MAX_GRAD_NORM = 1.0
 MAX_REFUSAL = 2000  # bytes of what a process tells the others
 
@@ -76,7 +79,7 @@ def read_settings(parameters: Mapping[str, Any]) -> list[Settings]:
 
 def make_classifier(
     settings: Settings, names: Sequence[str] = STARS
-) -> tuple[PreTrainedTokenizerBase, packing.PackedClassifier]:
+) -> tuple[PreTrainedTokenizerBase, Classifier]:
     """Load the encoder, draw a head for the classes, freeze what is asked.
 
     Args:
@@ -86,51 +89,58 @@ def make_classifier(
     Raises:
         UserError: the model has fewer layers than are to be frozen.
     """
-    registry.check_trainable(settings.model_name)
     torch.manual_seed(settings.seed)  # the head is drawn at random
-    tokenizer, model = loading.load_model(
+    tokenizer, model = encoders.load_encoder(
         settings.model_name,
-        BertForSequenceClassification,
         new_head=True,
         num_labels=len(names),
         id2label=dict(enumerate(names)),
         label2id={name: number for number, name in enumerate(names)},
-        attention_probs_dropout_prob=0.0,
     )
-    freeze(model, settings.freeze_layers)
-    return tokenizer, packing.PackedClassifier(model)
+    freeze(model.model, settings.freeze_layers)
+    return tokenizer, model
 
 
-def freeze(model: BertForSequenceClassification, num_layers: int) -> None:
+def freeze(model: PreTrainedModel, num_layers: int) -> None:
     """Leave the embeddings and the first `num_layers` layers as they are.
 
     Raises:
-        UserError: the model has fewer layers.
+        UserError: the model has fewer layers, or one for all, as ALBERT.
     """
-    layers = model.bert.encoder.layer
+    if not num_layers:
+        return
+    encoder = model.base_model
+    layers = next(
+        m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList)
+    )
     if num_layers > len(layers):
         raise UserError(
             f"freeze_layers is {num_layers}, but the model has only"
-            f" {len(layers)} layers; lower it"
+            f" {len(layers)} layers of weights; lower it"
         )
-    if num_layers:
-        model.bert.embeddings.requires_grad_(False)
-        layers[:num_layers].requires_grad_(False)
+    last = next(layers[num_layers - 1].parameters())
+    layers[:num_layers].requires_grad_(False)
+    for parameter in encoder.parameters():  # in the order of computation
+        if parameter is last:
+            return
+        parameter.requires_grad_(False)
 
 
 def parameter_groups(
     model: torch.nn.Module, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Split the parameters: weight decay for all but biases and LayerNorm.
+    """Split the parameters: weight decay for matrices alone.
 
     Decay pulls weights towards zero. A bias or a LayerNorm scale has no
     reason to be near zero, so BERT (Devlin et al. 2019) leaves them out.
+    They are the vectors among the parameters; MPNet and XLNet have biases
+    of each head, which are tables.
     """
     decay: list[torch.nn.Parameter] = []
     no_decay: list[torch.nn.Parameter] = []
     for name, parameter in checkpoints.trained_parameters(model).items():
-        group = no_decay if name.endswith(NO_WEIGHT_DECAY) else decay
-        group.append(parameter)
+        is_bias = parameter.ndim < 2 or "bias" in name
+        (no_decay if is_bias else decay).append(parameter)
     return [
         {"params": decay, "weight_decay": weight_decay},
         {"params": no_decay, "weight_decay": 0.0},
@@ -386,7 +396,7 @@ def _train(
 
 
 def check_lengths(
-    model: packing.PackedClassifier, tokens: TokenSet, settings: Settings
+    model: Classifier, tokens: TokenSet, settings: Settings
 ) -> None:
     """Refuse texts that are longer than the model has positions.
 
@@ -409,7 +419,7 @@ class Run:
     def __init__(
         self,
         accelerator: Accelerator,
-        model: packing.PackedClassifier,
+        model: Classifier,
         tokens: TokenSet,
         settings: Settings,
     ) -> None:
@@ -451,8 +461,8 @@ class Run:
         count = self.accelerator.num_processes
         processes = f", {count} processes" if count > 1 else ""
         return (
-            f"{self.num_steps} steps on {device.type} in"
-            f" {precision}{processes}"
+            f"{self.num_steps} steps on {device.type} in {precision},"
+            f" texts {self.classifier.how}{processes}"
         )
 
     def batch_rows(self, step: int) -> np.ndarray:
@@ -481,7 +491,8 @@ class Run:
             accelerator.process_index,
             accelerator.num_processes,
         )
-        runs = [mine[cut] for cut in packing.micro_batches(self.lengths[mine])]
+        passes = self.classifier.plan(self.lengths[mine])
+        runs = [mine[rows] for rows in passes]
         loss = torch.zeros((), device=accelerator.device)
         for number, micro_batch in enumerate(runs, start=1):
             # Processes exchange their gradients once, after the last pass.
@@ -500,7 +511,9 @@ class Run:
     def compute_loss(self, rows: np.ndarray) -> torch.Tensor:
         """Return the weighted cross-entropy of some texts, added up."""
         device = self.accelerator.device
-        batch = packing.pack([self.tokens.input_ids[row] for row in rows])
+        batch = self.classifier.collate(
+            [self.tokens.input_ids[row] for row in rows]
+        )
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         labels = torch.from_numpy(self.tokens.labels[rows]).to(device)
         with session.autocast(device):
@@ -539,8 +552,8 @@ class Run:
         mine = np.arange(len(tokens))[accelerator.process_index :: count]
         logits = torch.zeros(len(tokens), len(tokens.names))
         logits[mine] = torch.from_numpy(
-            packing.predict_logits(
-                self.classifier, [tokens.input_ids[row] for row in mine]
+            self.classifier.predict_logits(
+                [tokens.input_ids[row] for row in mine]
             )
         )
         logits = accelerator.reduce(logits.to(accelerator.device), "sum")
@@ -624,7 +637,8 @@ def make_fingerprint(
             ),
         )
     )
-    code = (__file__, attention.__file__, batches.__file__, packing.__file__)
+    modules = (attention, batches, classifier, encoders, packing, padding)
+    code = (__file__, *(str(module.__file__) for module in modules))
     return settings.model_dump() | checkpoints.base_fingerprint(
         model, texts, map(Path, code), device
     )

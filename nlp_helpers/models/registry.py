@@ -12,8 +12,21 @@ from nlp_helpers.core import files, paths, yaml_files
 from nlp_helpers.core.errors import UserError
 
 REGISTRY = Path(__file__).with_name("models.yaml")
-# The types of models that notebook 5 can train.
-TRAINABLE = ("bert",)
+# The types of models that notebook 5 can train, and how it gives them a
+# batch of texts: end to end, where attention can be told where texts end.
+TRAINABLE = {
+    "albert": "packed",
+    "bert": "packed",
+    "camembert": "packed",
+    "deberta-v2": "padded",
+    "distilbert": "packed",
+    "electra": "packed",
+    "modernbert": "packed",
+    "mpnet": "padded",
+    "roberta": "packed",
+    "xlm-roberta": "packed",
+    "xlnet": "padded",
+}
 Hashes = Annotated[dict[str, str], Field(min_length=1)]  # file name -> sha256
 
 
@@ -79,20 +92,25 @@ def model_type(name: str) -> str:
         return ""  # who opens the folder says what is wrong with it
 
 
-def check_trainable(name: str) -> None:
+def check_trainable(name: str, found: str = "") -> None:
     """Refuse a model that notebook 5 cannot train.
 
     Asked before notebook 4 works for hours on texts for it.
 
+    Args:
+        name: of models.yaml, or a model folder.
+        found: its type, if it is known already.
+
     Raises:
         UserError: it is of another type.
     """
-    found = model_type(name)
+    found = found or model_type(name)
     if found and found not in TRAINABLE:
+        *others, last = TRAINABLE
         raise UserError(
             f"{name} is of type {found}, which notebook 5 cannot train; set"
             " model_name in notebooks 4 and 5 to a model of type"
-            f" {' or '.join(TRAINABLE)}, minilm-l6 for example"
+            f" {', '.join(others)} or {last}, minilm-l6 for example"
         )
 
 

@@ -95,13 +95,13 @@ def test_predicted_logits_are_in_the_order_of_the_texts(
     model, input_ids, monkeypatch
 ):
     wrapped = packing.PackedClassifier(model).train()
-    together = packing.predict_logits(wrapped, input_ids)
+    together = wrapped.predict_logits(input_ids)
     assert model.training  # as it was before
     monkeypatch.setattr(packing, "MAX_TOKENS", 100)
-    again = packing.predict_logits(wrapped, input_ids)
+    again = wrapped.predict_logits(input_ids)
     np.testing.assert_allclose(together, again, atol=1e-5)
     for row, ids in enumerate(input_ids):
-        alone = packing.predict_logits(wrapped, [ids])
+        alone = wrapped.predict_logits([ids])
         np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
 
 
@@ -134,23 +134,23 @@ def test_on_cuda_texts_attend_as_on_the_processor():
 
 def test_asking_for_predictions_switches_no_dropout_on(model, input_ids):
     wrapped = packing.PackedClassifier(model.eval())
-    packing.predict_logits(wrapped, input_ids)
+    wrapped.predict_logits(input_ids)
     assert not any(module.training for module in wrapped.modules())
 
 
 def test_a_failed_prediction_leaves_dropout_on(model):
     wrapped = packing.PackedClassifier(model).train()
     with pytest.raises(IndexError):
-        packing.predict_logits(wrapped, [np.array([model.config.vocab_size])])
+        wrapped.predict_logits([np.array([model.config.vocab_size])])
     assert all(module.training for module in wrapped.modules())
 
 
 def test_bfloat16_gives_nearly_the_same(model, input_ids, monkeypatch):
     wrapped = packing.PackedClassifier(model)
-    exact = packing.predict_logits(wrapped, input_ids)
+    exact = wrapped.predict_logits(input_ids)
     monkeypatch.setattr(
         "nlp_helpers.session.precision", lambda device: torch.bfloat16
     )
-    rounded = packing.predict_logits(wrapped, input_ids)
+    rounded = wrapped.predict_logits(input_ids)
     np.testing.assert_allclose(rounded, exact, atol=0.02)
     assert (rounded != exact).any()

@@ -11,7 +11,7 @@ from runs import command
 from small_bert import small_config
 from transformers import BertForSequenceClassification, pipeline
 
-from nlp_helpers.classification import checkpoints, packing, predicting
+from nlp_helpers.classification import checkpoints, predicting
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.labels import ID2LABEL, LABEL2ID
 from nlp_helpers.models import loading
@@ -198,7 +198,7 @@ def test_others_may_read_a_model_folder(folder):
 
 
 def test_no_texts_have_no_logits(loaded):
-    assert packing.predict_logits(loaded[1], []).shape == (0, 3)
+    assert loaded[1].predict_logits([]).shape == (0, 3)
 
 
 def type_in(monkeypatch, text):
