@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
@@ -137,9 +138,27 @@ class AmazonPreprocessing(Common):
     max_bad_fraction: float = Field(
         ge=0, le=1, description="share of unusable records that is tolerated"
     )
-    group_by: Literal["review", "product", "reviewer", "none"] = Field(
-        description="what stays on one side of the split"
+    group_by: Literal[
+        "review", "product", "reviewer", "field", "time", "none"
+    ] = Field(description="what stays on one side of the split")
+    group_field: str = Field(
+        description="field of your own that group_by field or time takes"
     )
+
+    @field_validator("group_field")
+    @classmethod
+    def _check_group_field(cls, name: str, info: ValidationInfo) -> str:
+        """Ask for a field where it is needed, and only there."""
+        group_by = info.data.get("group_by")
+        if group_by in ("field", "time") and not name:
+            raise ValueError(f"group_by {group_by} needs it: name the field")
+        if name and group_by in ("review", "product", "reviewer", "none"):
+            raise ValueError(
+                f"group_by {group_by} does not read it; set group_by to field"
+                " or time"
+            )
+        return name
+
     max_length: int = Field(
         ge=3, le=512, description="tokens of a review; BERT reads 512"
     )

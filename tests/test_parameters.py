@@ -98,9 +98,9 @@ def test_a_short_exponent_is_a_number(project, tmp_path):
         assert found["learning_rate"] == 2e-4
 
 
-def changed(project, tmp_path, values):
-    """Write the parameters file of notebook 05 with other values."""
-    path = project / "params" / "offline" / "05_bert_fine_tuning.yaml"
+def changed(project, tmp_path, values, notebook="05_bert_fine_tuning"):
+    """Write the parameters file of a notebook with other values."""
+    path = project / "params" / "offline" / f"{notebook}.yaml"
     content = yaml.safe_load(path.read_text()) | values
     copy = tmp_path / "changed.yaml"
     copy.write_text(yaml.safe_dump(content))
@@ -137,6 +137,25 @@ def test_what_does_not_fit_is_refused_in_one_line(
         parameters.read_parameters("05_bert_fine_tuning", path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("group_by", "group_field", "message"),
+    [
+        ("time", "", "group_field is '': .*group_by time needs it: name the"),
+        ("field", "", "group_by field needs it: name the field"),
+        ("review", "shop", "group_by review does not read it; set group_by"),
+        ("shop", "shop", "group_by is 'shop': .*'field', 'time' or 'none'"),
+    ],
+)
+def test_a_field_to_group_by_is_named_where_it_is_read(
+    project, tmp_path, group_by, group_field, message
+):
+    values = {"group_by": group_by, "group_field": group_field}
+    notebook = "04_amazon_preprocessing"
+    path = changed(project, tmp_path, values, notebook)
+    with pytest.raises(UserError, match=message):
+        parameters.read_parameters(notebook, path)
 
 
 @pytest.mark.parametrize(

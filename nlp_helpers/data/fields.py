@@ -22,9 +22,10 @@ NAMES: Names = {
     "product": ("parent_asin", "asin"),
     "reviewer": ("reviewerID", "user_id"),
     "review": ("reviewID", "review_id"),
+    "group_name": (),
 }
 BRACES = re.compile(r"\{([^{}]+)\}")  # a field's name in a template
-IDENTIFIERS = ("product", "reviewer", "review")
+IDENTIFIERS = ("product", "reviewer", "review", "group_name")
 # What others call them, in lower case and without spaces and signs: Amazon's
 # 2015 release (review_body, star_rating), Kaggle's exports (Text, Score;
 # verified_reviews, rating; reviews.text, reviews.rating; Review Text), Yelp
@@ -44,6 +45,7 @@ USUAL = {
     ).split(),
     "reviewer": "reviewerid userid reviewuserid customerid authorid".split(),
     "review": ["reviewid"],
+    "group_name": [],  # only if the user names it
 }
 
 
@@ -89,6 +91,7 @@ class Wanted:
     label_field: str = ""  # holds the rating or the label
     rating_scale: tuple[float, ...] = ()  # worst and best rating
     label_rule: str = "stars"  # or values: each value is a class
+    group_field: str = ""  # what the split keeps together, or a time
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -97,6 +100,12 @@ class Wanted:
         return lowest, highest
 
 
+# By which the user names a field.
+PARAMETERS = {
+    "text": "text_field",
+    "overall": "label_field",
+    "group_name": "group_field",
+}
 # Usual names of a label that is no rating, looked for before those of a
 # rating.
 USUAL_LABELS = "label sentiment class category target intent topic".split()
@@ -125,7 +134,10 @@ def find_names(path: Path, columns: Collection[str], wanted: Wanted) -> Names:
         for field, chosen in [
             ("text", wanted.text_field),
             ("overall", wanted.label_field),
-            *((identifier, "") for identifier in IDENTIFIERS),
+            ("product", ""),
+            ("reviewer", ""),
+            ("review", ""),
+            ("group_name", wanted.group_field),
         ]
     }
     label = "rating" if wanted.label_rule == "stars" else "label"
@@ -184,9 +196,7 @@ def _find(
     if chosen and chosen in columns:
         return (chosen,)
     if chosen:
-        parameter = parameter or (
-            "text_field" if field == "text" else "label_field"
-        )
+        parameter = parameter or PARAMETERS[field]
         template = Template(chosen)
         if field != "text" or not parts_of(template):
             raise _no_field(path, columns, chosen, parameter)

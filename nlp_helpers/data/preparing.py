@@ -20,6 +20,7 @@ OFFLINE: dict[str, Any] = {
     "rating_scale": [],
     "max_bad_fraction": 0.01,
     "group_by": "review",
+    "group_field": "",
     "model_name": "minilm-l6",
     "max_length": 512,
     "test_size": 0.2,
@@ -81,6 +82,7 @@ def prepare(values: dict[str, Any], folder: Path) -> None:
             values["label_field"],
             tuple(values["rating_scale"]),
             values["label_rule"],
+            values["group_field"],
         ),
     )
     splitting.split(

@@ -70,6 +70,7 @@ SCHEMA = pa.schema(
         ("product", pa.string()),
         ("reviewer", pa.string()),
         ("review", pa.string()),
+        ("group_name", pa.string()),  # or time, of `group_field`
         ("record", pa.int64()),  # place among the file's records, from 1
     ]
 )
@@ -92,6 +93,9 @@ HAS_RATING = r"regexp_full_match({r}, '-?[0-9]{{1,9}}(\.[0-9]{{1,9}})?')"
 # {n} is a name: not a number, a list or an object turned into text.
 HAS_NAME = r"""(regexp_full_match({n}, '[A-Za-z_][\w-]*|[0-9]{{1,18}}')
     OR {n} IS NULL)"""
+# The same, and the forms of a name or a time in a field of the user's own.
+HAS_GROUP = r"""(regexp_full_match({n}, '[A-Za-z_][\w -]*|[0-9]{{1,18}}|\
+[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ][0-9:.]+Z?)?') OR {n} IS NULL)"""
 LABEL = (
     "CASE WHEN {o} >= 4 THEN 'positive' WHEN {o} < 3 THEN 'negative'"
     " ELSE 'neutral' END"
@@ -255,7 +259,7 @@ def build_select(report: Report) -> str:
             for column in columns
             if report.form.name not in TABLES or report.has(column)
         ]
-        selected.append(f"coalesce(NULL, {', '.join(values)}) AS {name}_")
+        selected.append(f"coalesce({', '.join(['NULL', *values])}) AS {name}_")
     readers = {"table": _read_csv, "Parquet": _read_parquet}
     reader = readers.get(report.form.name, _read_json)(report)
     return f"SELECT {', '.join(selected)} FROM {reader}"
@@ -328,7 +332,10 @@ def _read_strictly(
     report: Report, category: str, write: Callable[[pa.Table], None]
 ) -> set[int]:
     """Write and count the sound records; return the others' numbers."""
-    names = " AND ".join(HAS_NAME.format(n=f"{n}_") for n in IDENTIFIERS)
+    names = " AND ".join(
+        (HAS_GROUP if name == "group_name" else HAS_NAME).format(n=f"{name}_")
+        for name in IDENTIFIERS
+    )
     selected = f"""
         SELECT *, coalesce(contains(text_, '&') OR contains(text_, chr(0)),
                 false) AS marked,

@@ -28,11 +28,25 @@ MAX_ATTEMPTS = 30
 # no name of their own: a reviewer reviews a product once. A row that does not
 # name its product or reviewer stays at least with its review.
 REVIEW = "coalesce(review, reviewer || ' on ' || product)"
+# A number of whatever unit, or a date and time in ISO 8601 or Amazon's form;
+# what has an offset is taken to UTC.
+TIME = """coalesce(try_cast(group_name AS DOUBLE), epoch(coalesce(
+    try_cast(group_name AS TIMESTAMP), try_strptime(group_name, '%m %d, %Y'))))
+"""
 GROUPS = {
     "review": REVIEW,
     "product": f"coalesce(product, {REVIEW})",
     "reviewer": f"coalesce(reviewer, {REVIEW})",
+    "field": f"coalesce(group_name, {REVIEW})",
+    "time": f"({TIME})::VARCHAR",
     "none": "NULL",
+}
+# What some rows at least must have; for the others there are substitutes.
+NAMED = {
+    "product": "product",
+    "reviewer": "reviewer",
+    "field": "group_name",
+    "time": TIME,
 }
 # Texts that differ only in case and white space are the same. Most are ASCII,
 # and a few replacements are three times as fast as the translation.
@@ -62,23 +76,24 @@ def split(
     stand in. Then groups are put in the order of their class shares, and
     every n-th of them is held out (systematic sampling): training and
     validation have nearly the same share of each class, and no group is on
-    both sides.
+    both sides. With `time` the latest texts are held out instead.
 
     Args:
         parts: the folder that `reading.read_reviews` wrote.
         target: replaced if it exists; it appears whole or not at all.
-        group_by: review, product, reviewer or none.
+        group_by: review, product, reviewer, field or time (of the field that
+            `reading.read_reviews` was asked for), or none.
         test_size: share of the groups held out for validation.
         sample_per_category: 0 keeps all rows.
         seed: decides the sample and the split.
 
     Returns:
         Rows by what became of them: duplicates, not sampled, train,
-        validation. They add up to the rows read.
+        validation, and without time. They add up to the rows read.
 
     Raises:
-        UserError: `group_by` is unknown, no row names its product or
-            reviewer, or a side of the split is empty.
+        UserError: `group_by` is unknown, no row names its product, reviewer,
+            field or time, or a side of the split is empty.
     """
     if group_by not in GROUPS:
         raise UserError(
@@ -91,7 +106,7 @@ def split(
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         temporary = str(staging / "temporary").replace("'", "''")
         connection.execute(f"SET temp_directory = '{temporary}'")
-        if group_by in ("product", "reviewer"):
+        if group_by in NAMED:
             _check_named(connection, paths, group_by)
         counts = _decide(
             connection,
@@ -174,7 +189,7 @@ def read_groups(splits: Path, side: str) -> pd.Series:
 
 
 def _check_named(
-    connection: duckdb.DuckDBPyConnection, paths: list[Path], column: str
+    connection: duckdb.DuckDBPyConnection, paths: list[Path], group_by: str
 ) -> None:
     """Refuse to group by what no row names.
 
@@ -182,14 +197,17 @@ def _check_named(
         UserError: the column is empty.
     """
     [(named,)] = connection.execute(
-        f"SELECT count({column}) FROM read_parquet($patterns)",
+        f"SELECT count({NAMED[group_by]}) FROM read_parquet($patterns)",
         {"patterns": [reading.literal(path) for path in paths]},
     ).fetchall()
-    if not named:
-        raise UserError(
-            f"group_by is {column}, and no review names its {column}; set it"
-            " to review"
-        )
+    if named:
+        return
+    problem = f"no review names its {group_by}"
+    if group_by in ("field", "time"):
+        problem = "the field that group_field names is empty"
+    if group_by == "time":
+        problem += ", or holds no number and no date such as 2014-03-31"
+    raise UserError(f"group_by is {group_by}, and {problem}; set it to review")
 
 
 def _decide(
@@ -208,7 +226,7 @@ def _decide(
         f"""
         CREATE TABLE keys AS SELECT
             (part::BIGINT << 40) | part_row AS position,
-            category, label,
+            category, label, {TIME} AS time,
             md5_number_lower({NORMALISED}) AS text_key,
             md5_number_lower({group}) AS group_key
         FROM (SELECT *, file_row_number AS part_row
@@ -222,6 +240,9 @@ def _decide(
             "patterns": [reading.literal(path) for path in paths],
         },
     )
+    [(rows,)] = connection.sql("SELECT count(*) FROM keys").fetchall()
+    if group_by == "time":  # what has none is neither past nor future
+        connection.execute("DELETE FROM keys WHERE time IS NULL")
     connection.execute(
         """
         CREATE TABLE uniques AS SELECT keys.* FROM keys SEMI JOIN (
@@ -243,7 +264,10 @@ def _decide(
         """,
         [labels[k] for k in counted],
     )
-    held_out = _choose_groups(connection, test_size, seed, counted)
+    if group_by == "time":
+        held_out = _choose_latest(connection, test_size)
+    else:
+        held_out = _choose_groups(connection, test_size, seed, counted)
     connection.execute(
         f"""
         CREATE TABLE decided AS SELECT position >> 40 AS part,
@@ -252,18 +276,19 @@ def _decide(
         ORDER BY position -- to find the rows of a part without a full scan
         """
     )
-    [(rows, uniques, sampled, validation)] = connection.sql(
+    [(timed, uniques, sampled, validation)] = connection.sql(
         """
         SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM uniques),
             count(*), count(*) FILTER (held_out) FROM decided
         """
     ).fetchall()
-    return {
-        "duplicates": rows - uniques,
+    counts = {
+        "duplicates": timed - uniques,
         "not sampled": uniques - sampled,
         "train": sampled - validation,
         "validation": validation,
     }
+    return counts | ({"without time": rows - timed} if rows > timed else {})
 
 
 def _draw(
@@ -293,6 +318,23 @@ def _draw(
         WHERE last IS NULL OR {draw_key} <= last
         """
     )
+
+
+def _choose_latest(
+    connection: duckdb.DuckDBPyConnection, test_size: float
+) -> str:
+    """Return the SQL that holds out the latest rows, `test_size` of all.
+
+    Rows of one moment stay together. If the last moment has more than that,
+    it is held out alone.
+    """
+    [(last, bound)] = connection.execute(
+        "SELECT max(time), quantile_disc(time, $1) FROM sampled",
+        [1 - test_size],
+    ).fetchall()
+    later = ">" if bound < last else ">="
+    return f"""SELECT DISTINCT group_key, time {later} {bound!r} AS held_out
+        FROM sampled"""
 
 
 def _choose_groups(

@@ -20,7 +20,7 @@ def snippets(tmp_path_factory):
     return folder
 
 
-def make_parts(tmp_path, name, records, num_files=1):
+def make_parts(tmp_path, name, records, num_files=1, group_field=""):
     """Read records, dealt out to some files in turn."""
     paths = []
     for number in range(num_files):
@@ -28,7 +28,8 @@ def make_parts(tmp_path, name, records, num_files=1):
         lines = map(json.dumps, records[number::num_files])
         path.write_text("\n".join(lines))
         paths.append(path)
-    wanted = Wanted(rating_scale=(1.0, 5.0))  # some lack the fives
+    scale = (1.0, 5.0)  # some lack the fives
+    wanted = Wanted(rating_scale=scale, group_field=group_field)
     reading.read_reviews({"a": paths}, tmp_path / name, wanted=wanted)
     return tmp_path / name
 
@@ -41,6 +42,7 @@ def reviews_of(number, **fields):
             "overall": int(generator.choice([1, 3, 5], p=[0.2, 0.1, 0.7])),
             "asin": f"product {generator.integers(40)}",
             "reviewerID": f"reviewer {generator.integers(90)}",
+            "shop": f"Shop {generator.integers(60)}",
             **fields,
         }
         for n in range(number)
@@ -65,11 +67,12 @@ def test_duplicates_in_case_and_spaces_go_and_the_first_stays(tmp_path):
     assert kept == {"Good  one", "bad", "bad."}
 
 
-@pytest.mark.parametrize("group_by", splitting.GROUPS)
+@pytest.mark.parametrize("group_by", sorted({*splitting.GROUPS} - {"time"}))
 def test_no_group_stands_on_both_sides_and_the_classes_keep_their_share(
     tmp_path, group_by
 ):
-    parts = make_parts(tmp_path, "parts", reviews_of(3000), num_files=3)
+    field = "shop" if group_by == "field" else ""
+    parts = make_parts(tmp_path, "parts", reviews_of(3000), 3, field)
     counts = splitting.split(
         parts, tmp_path / "out", group_by=group_by, test_size=0.2, seed=1
     )
@@ -98,8 +101,10 @@ def test_no_group_stands_on_both_sides_and_the_classes_keep_their_share(
     ]
     assert list(map(len, names)) == [len(train), len(validation)]
     assert bool(set(names[0]) & set(names[1])) == (group_by == "none")
-    if group_by in ("product", "reviewer"):
-        assert list(names[1]) == list(validation[group_by])
+    if group_by in ("product", "reviewer", "field"):
+        column = group_by.replace("field", "group_name")
+        assert list(names[1]) == list(validation[column])
+        assert validation[column].str.startswith("Shop").all() == bool(field)
     assert not set(train["text"]) & set(validation["text"])
 
 
@@ -137,7 +142,9 @@ def test_the_sample_is_the_same_rows_in_however_many_files(tmp_path):
     assert other != found[0]
 
 
-@pytest.mark.parametrize("group_by", splitting.GROUPS)
+@pytest.mark.parametrize(
+    "group_by", sorted({*splitting.GROUPS} - {"field", "time"})
+)
 def test_the_split_is_the_same_in_any_folder(tmp_path, group_by):
     nameless = {} if group_by == "reviewer" else {"reviewerID": None}
     records = reviews_of(600, **nameless)
@@ -246,3 +253,80 @@ def test_rows_of_many_parts_keep_the_order_in_which_they_were_read(tmp_path):
     found = [side["text"].map(places) for side in load(tmp_path / "out")]
     assert all(side.is_monotonic_increasing for side in found)
     assert sorted(np.concatenate(found)) == list(range(600))
+
+
+TIMES = {
+    "seconds": lambda day: 1_393_545_600 + 86_400 * day,
+    "text of a number": lambda day: f"{1_393_545_600 + 86_400 * day}.5",
+    "date": lambda day: str(
+        pd.Timestamp("2014-02-20") + pd.Timedelta(day, "D")
+    ),
+    "with an offset": lambda day: (
+        f"2014-{1 + day // 28:02}-{1 + day % 28:02}T01:00:00+02:00"
+    ),
+    "Amazon's": lambda day: f"{1 + day // 28:02} {1 + day % 28:02}, 2014",
+}
+
+
+@pytest.mark.parametrize("form", TIMES)
+def test_the_latest_texts_are_held_out(tmp_path, form):
+    generator = np.random.default_rng(1)
+    days = generator.integers(0, 200, 1000)
+    records = reviews_of(1000)
+    for record, day in zip(records, days.tolist(), strict=True):
+        record["when"] = TIMES[form](day)
+    parts = make_parts(tmp_path, "parts", records, 2, "when")
+    out = tmp_path / "out"
+    counts = splitting.split(parts, out, group_by="time", test_size=0.2)
+    assert sum(counts.values()) == 1000
+    day_of = dict(zip((r["reviewText"] for r in records), days, strict=True))
+    train, validation = (
+        [day_of[t] for t in side["text"]] for side in load(out)
+    )
+    assert max(train) < min(validation)
+    assert len(validation) / 1000 == pytest.approx(0.2, abs=0.01)
+    names = [set(splitting.read_groups(out, s)) for s in splitting.SPLITS]
+    assert not names[0] & names[1]
+
+
+def test_what_has_no_time_is_neither_past_nor_future(tmp_path):
+    records = reviews_of(100)
+    for number, record in enumerate(records):
+        record["when"] = ("yesterday", None, f"2014-03-{number % 28 + 1:02}")[
+            min(number // 10, 2)
+        ]
+    parts = make_parts(tmp_path, "parts", records, group_field="when")
+    out = tmp_path / "out"
+    counts = splitting.split(parts, out, group_by="time", test_size=0.2)
+    assert counts["without time"] == 20
+    assert sum(counts.values()) == 100
+    train, validation = load(out)
+    assert max(train["group_name"]) < min(validation["group_name"])
+
+
+def test_a_last_moment_with_more_than_enough_is_held_out_alone(tmp_path):
+    records = reviews_of(100)
+    for number, record in enumerate(records):
+        record["when"] = min(number, 40)
+    parts = make_parts(tmp_path, "parts", records, group_field="when")
+    out = tmp_path / "out"
+    counts = splitting.split(parts, out, group_by="time", test_size=0.2)
+    assert counts["validation"] == 60
+    assert set(load(out)[1]["group_name"]) == {"40"}
+
+
+def test_a_field_without_anything_to_group_by_is_refused(tmp_path):
+    records = reviews_of(20, when="yesterday", nobody="")
+    for group_by, field, message in (
+        ("time", "when", "no number and no date such as 2014-03-31; set it"),
+        ("field", "nobody", "that group_field names is empty; set it to revi"),
+    ):
+        parts = make_parts(tmp_path, field, records, group_field=field)
+        with pytest.raises(UserError, match=message):
+            splitting.split(parts, tmp_path / "out", group_by=group_by)
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(
+        UserError,
+        match="'whn', which group_field names; .* did you mean 'when'",
+    ):
+        make_parts(tmp_path, "wrong", records, group_field="whn")
