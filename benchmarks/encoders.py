@@ -4,7 +4,7 @@
 
 Every type of encoder that notebook 5 trains, as large as MiniLM-L6 (six
 layers, 384 wide) and with random weights, trains on the same texts in the same
-batches of 32: as `transformers` has it, each batch padded to its longest text,
+batches of 16: as `transformers` has it, each batch padded to its longest text,
 and as this project has it, packed or padded by groups of similar length. Both
 in the precision that notebook 5 chooses here; set NLP_HELPERS_FLOAT32=1 to
 compare what padding alone costs (padded attention is slow in bfloat16 on a
@@ -30,7 +30,7 @@ from nlp_helpers.core.errors import run_command
 from nlp_helpers.data.shards import TokenSet
 from nlp_helpers.models import registry
 
-BATCH = 32
+BATCH = 16
 ROUNDS = 3
 SIZES = {
     "hidden_size": 384,
@@ -133,7 +133,7 @@ def seconds(step: Step, batches: list[np.ndarray]) -> float:
     default=Path("../shared/data"),
     help="Folder of real reviews, for their lengths; else drawn lengths.",
 )
-@click.option("--number", default=64, show_default=True, help="Of texts.")
+@click.option("--number", default=16, show_default=True, help="Of texts.")
 @click.option("--only", multiple=True, help="A type; all if not given.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
 def main(
