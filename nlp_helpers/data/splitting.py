@@ -282,13 +282,15 @@ def _decide(
             count(*), count(*) FILTER (held_out) FROM decided
         """
     ).fetchall()
-    counts = {
+    outcomes = {
         "duplicates": timed - uniques,
         "not sampled": uniques - sampled,
         "train": sampled - validation,
         "validation": validation,
     }
-    return counts | ({"without time": rows - timed} if rows > timed else {})
+    if rows > timed:
+        outcomes["without time"] = rows - timed
+    return outcomes
 
 
 def _draw(
