@@ -38,6 +38,7 @@ from nlp_helpers.classification import (
     classifier,
     encoders,
     evaluation,
+    model_card,
     packing,
     padding,
 )
@@ -368,6 +369,12 @@ def _train(
                 files.HalfMade(output / name).remove()
             checkpoints.check_space(output, run.classifier)
             print(f"seed {settings.seed}: {run}")
+
+    def describe(name: str, metrics: Mapping[str, float]) -> None:
+        folder = output / name
+        sets = (train_set, validation)
+        model_card.write(folder, data, settings, metrics, *sets)
+
     steps = range(len(history.losses) + 1, run.num_steps + 1)
     pending = []
     for step in session.progress(
@@ -388,10 +395,13 @@ def _train(
         with together(accelerator):
             if epoch_ends and history.best is history.validations[-1]:
                 run.save_model(output / "best", tokenizer)
+                if shows:
+                    describe("best", history.best)
             run.save(folder, step, asdict(history), fingerprint)
     with together(accelerator):
         run.save_model(output / "model", tokenizer)
         if shows:
+            describe("model", history.validations[-1])
             files.write_json(output / "history.json", asdict(history))
 
 

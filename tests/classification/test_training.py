@@ -21,6 +21,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from huggingface_hub import ModelCard
 from small_bert import small_config
 from transformers import BertForSequenceClassification
 
@@ -208,6 +209,16 @@ def test_the_best_model_is_that_of_the_lowest_loss(place, settings):
     assert loss.item() == pytest.approx(min(losses), abs=1e-4)
 
 
+def test_both_models_of_a_training_have_a_card_of_their_own(whole):
+    validations = history(whole)["validations"]
+    best = min(validations, key=lambda row: row["loss"])
+    for name, row in (("model", validations[-1]), ("best", best)):
+        card = ModelCard.load(whole / name / "README.md")
+        values = [result.metric_value for result in card.data.eval_results]
+        assert values == [row["accuracy"], row["macro_f1"]]
+        assert f"| steps | {row['step']} |" in card.text
+
+
 def test_frozen_layers_stay_and_the_others_move(place, settings):
     _, before = training.make_classifier(settings)
     before = {n: p.clone() for n, p in before.model.named_parameters()}
@@ -244,11 +255,12 @@ def test_balanced_classes_count_alike(place, settings):
     model.eval()  # no dropout, so that the loss can be computed again
     rows = run.batch_rows(1)
     loss = run.training_step(1)
-    tokenizer, plain = training.make_classifier(balanced)
-    plain.eval()
-    plain.model.set_attn_implementation("sdpa")
+    tokenizer, again = training.make_classifier(balanced)
+    plain = BertForSequenceClassification(again.config).eval()
+    plain.load_state_dict(again.model.state_dict())
+    plain.set_attn_implementation("sdpa")
     batch = {"input_ids": [tokens.input_ids[row] for row in rows]}
-    logits = plain.model(**tokenizer.pad(batch, return_tensors="pt")).logits
+    logits = plain(**tokenizer.pad(batch, return_tensors="pt")).logits
     expected = torch.nn.functional.cross_entropy(
         logits,
         torch.from_numpy(tokens.labels[rows]),
