@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from io import TextIOWrapper
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -15,9 +16,10 @@ from rich.table import Column, Table
 from rich.text import Text
 from tqdm import tqdm
 
-from nlp_helpers.core import paths
+from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError, run_command
 
+SHOWN_CHARACTERS = 200  # of a text on the screen
 # What the extra `runner` brings that some commands import.
 RUNNER_MODULES = {
     "jupyter_client",
@@ -357,6 +359,37 @@ def train(file: Path, output_dir: str | None) -> None:
             values["device"],
             values["checkpoint_every"],
         )
+
+
+@commands.command()
+@click.option(
+    "--data",
+    default="outputs/offline/04_amazon_preprocessing",
+    show_default=True,
+    help="What notebook 04 wrote: its output_dir.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the folds.")
+@click.option(
+    "--show", default=20, show_default=True, help="Rows on the screen."
+)
+def suspects(data: str, seed: int, show: int) -> None:
+    """List the texts whose labels look wrong, the most suspect first.
+
+    Each text is judged by a classifier that has not seen it, nor its group.
+    All suspects go to DATA/suspects.csv; the labels stay as they are.
+    """
+    from nlp_helpers.classification import suspect_labels
+
+    folder = paths.resolve(data)
+    table = suspect_labels.judge_splits(folder / "splits", seed)
+    target = folder / "suspects.csv"
+    files.write_text(target, table.to_csv(index=False))
+    screen = Table(Column("text", overflow="fold"), "label", "suggested")
+    for row in table.head(show).itertuples():
+        text = shorten(str(row.text), SHOWN_CHARACTERS, placeholder=" ...")
+        screen.add_row(Text(text), str(row.label), str(row.suggested))
+    Console(markup=False, emoji=False).print(screen)
+    click.echo(f"{len(table):,} suspect labels: {paths.shown(target)}")
 
 
 @commands.command()

@@ -9,7 +9,7 @@ import transformers
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
@@ -50,6 +50,14 @@ def predict_vader(texts: Sequence[str]) -> np.ndarray:
     return labels
 
 
+def tfidf_classifier(class_weight: str | None = "balanced") -> Pipeline:
+    """Return TF-IDF of words and pairs of words + logistic regression."""
+    return make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(class_weight=class_weight, max_iter=1000),
+    )
+
+
 def predict_tfidf(
     texts: Sequence[str], labels: np.ndarray, new_texts: Sequence[str]
 ) -> np.ndarray:
@@ -60,10 +68,7 @@ def predict_tfidf(
     Raises:
         UserError: no training text has a word of two letters or more.
     """
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-        LogisticRegression(class_weight="balanced", max_iter=1000),
-    )
+    model = tfidf_classifier()
     try:
         model.fit(texts, labels)
     except ValueError as error:
