@@ -388,7 +388,8 @@ def suspects(data: str, seed: int, show: int) -> None:
     for row in table.head(show).itertuples():
         text = shorten(str(row.text), SHOWN_CHARACTERS, placeholder=" ...")
         screen.add_row(Text(text), str(row.label), str(row.suggested))
-    Console(markup=False, emoji=False).print(screen)
+    if len(table):
+        Console(markup=False, emoji=False).print(screen)
     click.echo(f"{len(table):,} suspect labels: {paths.shown(target)}")
 
 

@@ -11,6 +11,7 @@ from small_encoders import CONFIGS, VOCABULARY
 from torch.nn.functional import cross_entropy
 
 from nlp_helpers.classification import (
+    baselines,
     checkpoints,
     encoders,
     predicting,
@@ -143,6 +144,21 @@ def test_it_learns_texts_by_heart_is_saved_and_answers(folder, data):
     assert right.mean() > 0.9
     history = json.loads((data / "training" / "history.json").read_text())
     assert history["losses"][-1] < 0.3 < history["losses"][0]
+
+
+def test_a_baseline_rests_on_its_vectors(folder, data):
+    tokens = shards.read_shards(data / "shards", "train", str(folder))
+    predicted = baselines.predict_frozen(str(folder), tokens, tokens)
+    assert (predicted == tokens.labels).mean() > 0.4  # by chance: 0.34
+    tokenizer, model = loading.load_model(folder, transformers.AutoModel)
+    vectors = baselines.sentence_vectors(tokenizer, model, tokens)
+    with torch.no_grad():
+        for ids, vector in zip(tokens.input_ids, vectors, strict=True):
+            text = torch.from_numpy(ids.astype(np.int64))[None]
+            alone = model(text).last_hidden_state[0].mean(dim=0)
+            torch.testing.assert_close(
+                torch.from_numpy(vector), alone, atol=1e-4, rtol=0
+            )
 
 
 def test_layers_are_frozen_up_to_where_it_is_asked(folder):
