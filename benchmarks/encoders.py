@@ -24,7 +24,7 @@ import transformers
 from torch.nn.functional import cross_entropy
 
 from nlp_helpers import session
-from nlp_helpers.classification import encoders, training
+from nlp_helpers.classification import encoders, processes, training
 from nlp_helpers.core import files
 from nlp_helpers.core.errors import run_command
 from nlp_helpers.data.shards import TokenSet
@@ -105,7 +105,7 @@ def project_step(kind: str, tokens: TokenSet) -> Step:
         update={"batch_size": BATCH, "num_epochs": 1, "class_weight": "none"}
     )
     run = training.Run(
-        training.make_accelerator("cpu"),
+        processes.make_accelerator("cpu"),
         encoders.wrap(model),
         tokens,
         settings,

@@ -34,7 +34,13 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch.utils.flop_counter import FlopCounterMode
 
 from nlp_helpers import parameters, session
-from nlp_helpers.classification import baselines, evaluation, packing, training
+from nlp_helpers.classification import (
+    baselines,
+    evaluation,
+    packing,
+    processes,
+    training,
+)
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError, run_command
 from nlp_helpers.data import reading, shards, sources, splitting
@@ -208,7 +214,7 @@ def make_run(
         update={"model_name": name, **change}
     )
     model = build_model(name, attention_probs_dropout_prob=0.0)
-    accelerator = training.make_accelerator(device.type)
+    accelerator = processes.make_accelerator(device.type)
     return training.Run(
         accelerator, packing.PackedClassifier(model), tokens, settings
     )
@@ -337,7 +343,7 @@ def train_project(
     """Train as notebook 05 does; return its predictions, (N,)."""
     _, model = training.make_classifier(settings)
     run = training.Run(
-        training.make_accelerator(device), model, tokens, settings
+        processes.make_accelerator(device), model, tokens, settings
     )
     run.gather_losses(
         [run.training_step(step + 1) for step in range(run.num_steps)]

@@ -26,7 +26,12 @@ from small_bert import small_config
 from transformers import BertForSequenceClassification
 
 from nlp_helpers import cli, session
-from nlp_helpers.classification import batches, checkpoints, training
+from nlp_helpers.classification import (
+    batches,
+    checkpoints,
+    processes,
+    training,
+)
 from nlp_helpers.core import folders
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import shards
@@ -596,7 +601,7 @@ def test_where_one_machine_refuses_the_others_end(
 def test_a_configured_precision_does_not_come_between(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = training.make_accelerator("cpu")
+    accelerator = processes.make_accelerator("cpu")
     assert accelerator.mixed_precision == "no"
     assert not accelerator.native_amp
 
@@ -604,12 +609,12 @@ def test_a_configured_precision_does_not_come_between(monkeypatch):
 def test_the_device_means_the_same_as_elsewhere(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="torch sees no CUDA device"):
-        training.make_accelerator("cuda")
+        processes.make_accelerator("cuda")
 
 
 def test_a_process_that_trained_elsewhere_does_not_change_over(monkeypatch):
     AcceleratorState._reset_state(reset_partial_state=True)
-    training.make_accelerator("cpu")
+    processes.make_accelerator("cpu")
     # As if there were a GPU: accelerate stays on the CPU without a word.
     monkeypatch.setattr(
         session, "choose_device", lambda device: torch.device("cuda")
@@ -617,7 +622,7 @@ def test_a_process_that_trained_elsewhere_does_not_change_over(monkeypatch):
     with pytest.raises(
         UserError, match="device is cuda, .* is on cpu.; restart"
     ):
-        training.make_accelerator("cuda")
+        processes.make_accelerator("cuda")
     monkeypatch.undo()
     # And it raises an error of its own where it is to leave one.
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -627,7 +632,7 @@ def test_a_process_that_trained_elsewhere_does_not_change_over(monkeypatch):
     with pytest.raises(
         UserError, match="device is cpu, .* initialized .*; restart"
     ):
-        training.make_accelerator("cpu")
+        processes.make_accelerator("cpu")
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -635,7 +640,7 @@ def test_weights_without_numbers_stop_the_training(place, settings):
     tokens = shards.read_shards(place / "shards", "train", settings.model_name)
     _, model = training.make_classifier(settings)
     run = training.Run(
-        training.make_accelerator("cpu"), model, tokens, settings
+        processes.make_accelerator("cpu"), model, tokens, settings
     )
     torch.nn.init.constant_(model.model.classifier.bias, torch.nan)
     with pytest.raises(UserError, match="lower learning_rate"):
