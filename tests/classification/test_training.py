@@ -486,7 +486,9 @@ def test_two_processes_have_the_loss_curve_of_one(place, settings):
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    assert "45 steps on cpu in float32, 2 processes" in done.stdout
+    assert (
+        "45 steps on cpu in float32, texts packed, 2 processes" in done.stdout
+    )
     assert done.stdout.count("45 of 45") == 1  # the main process alone
     found = history(place / "launched" / "training" / "seed-7")
     expected = history(place / "alone")
