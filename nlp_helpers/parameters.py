@@ -197,6 +197,24 @@ class TrainingSettings(Model):
         ge=0,
         description="layers to freeze, with the embeddings; 0 is none",
     )
+    adapter_rank: int = Field(
+        ge=0,
+        description="of low-rank adapters (LoRA); 0 trains the weights",
+    )
+    adapter_targets: list[Text] = Field(
+        description="layers that get adapters; [] is all linear ones"
+    )
+
+    @field_validator("adapter_rank")
+    @classmethod
+    def _check_adapter_rank(cls, rank: int, info: ValidationInfo) -> int:
+        """Refuse to freeze layers twice."""
+        if rank and info.data.get("freeze_layers"):
+            raise ValueError(
+                "adapters leave all of the encoder's weights as they are; set"
+                " freeze_layers to 0"
+            )
+        return rank
 
 
 class BertFineTuning(Common, TrainingSettings):

@@ -25,6 +25,7 @@ from transformers import (
 
 from nlp_helpers import session
 from nlp_helpers.classification import (
+    adapters,
     attention,
     batches,
     checkpoints,
@@ -74,7 +75,7 @@ def read_settings(parameters: Mapping[str, Any]) -> list[Settings]:
 def make_classifier(
     settings: Settings, names: Sequence[str] = STARS
 ) -> tuple[PreTrainedTokenizerBase, Classifier]:
-    """Load the encoder, draw a head for the classes, freeze what is asked.
+    """Load the encoder, draw a head for the classes; freeze, add adapters.
 
     Args:
         settings: name the encoder.
@@ -92,6 +93,10 @@ def make_classifier(
         label2id={name: number for number, name in enumerate(names)},
     )
     freeze(model.model, settings.freeze_layers)
+    if settings.adapter_rank:
+        adapters.add(
+            model.model, settings.adapter_rank, settings.adapter_targets
+        )
     return tokenizer, model
 
 
@@ -379,8 +384,16 @@ class Run:
         processes = f", {count} processes" if count > 1 else ""
         return (
             f"{self.num_steps} steps on {device.type} in {precision},"
-            f" texts {self.classifier.how}{processes}"
+            f" texts {self.classifier.how}{processes}{self._describe_part()}"
         )
+
+    def _describe_part(self) -> str:
+        """Return how many weights are trained, if not all are."""
+        total = sum(p.numel() for p in self.classifier.parameters())
+        trained = sum(p.numel() for p in self.parameters.values())
+        if trained == total:
+            return ""
+        return f", {trained:,} of {total:,} weights trained"
 
     def batch_rows(self, step: int) -> np.ndarray:
         """Return the rows that step 1, 2, ... takes, of all processes."""
@@ -487,7 +500,8 @@ class Run:
     ) -> None:
         """Write the model folder, in one process."""
         if self.accelerator.is_main_process:
-            checkpoints.save_model(folder, self.classifier.model, tokenizer)
+            merged = adapters.merge(self.classifier.model)
+            checkpoints.save_model(folder, merged, tokenizer)
 
     def save(
         self,
@@ -554,7 +568,8 @@ def make_fingerprint(
             ),
         )
     )
-    modules = (attention, batches, classifier, encoders, packing, padding)
+    parts = (adapters, attention, batches, classifier, encoders)
+    modules = (*parts, packing, padding)
     code = (__file__, *(str(module.__file__) for module in modules))
     return settings.model_dump() | checkpoints.base_fingerprint(
         model, texts, map(Path, code), device

@@ -188,7 +188,7 @@ def load_model(
         }
     )
     if new_head:
-        missing = [name for name in missing if _in_encoder(name, model)]
+        missing = [name for name in missing if in_encoder(name, model)]
     if missing:
         raise UserError(
             f"{name} has no trained weights for {missing[0]}"
@@ -200,7 +200,7 @@ def load_model(
     return tokenizer, model.to(device).eval()
 
 
-def _in_encoder(name: str, model: transformers.PreTrainedModel) -> bool:
+def in_encoder(name: str, model: transformers.PreTrainedModel) -> bool:
     """Say whether a weight is neither of the head nor of the pooler."""
     prefix = f"{model.base_model_prefix}."
     return name.startswith(prefix) and ".pooler." not in name

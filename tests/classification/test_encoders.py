@@ -132,6 +132,8 @@ def test_it_learns_texts_by_heart_is_saved_and_answers(folder, data):
         weight_decay=0.01,
         class_weight="none",
         freeze_layers=0,
+        adapter_rank=0,
+        adapter_targets=[],
         seed=7,
     )
     training.train(data, data / "training", settings, "cpu")

@@ -57,6 +57,8 @@ def settings():
         weight_decay=0.01,
         class_weight="balanced",
         freeze_layers=0,
+        adapter_rank=0,
+        adapter_targets=[],
     )
 
 

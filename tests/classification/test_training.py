@@ -90,6 +90,8 @@ def settings(place):
         weight_decay=0.01,
         class_weight="none",
         freeze_layers=0,
+        adapter_rank=0,
+        adapter_targets=[],
         seed=7,
     )
 
