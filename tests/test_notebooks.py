@@ -48,8 +48,7 @@ def test_the_source_has_no_outputs_and_the_house_shape(project, notebook):
         assert before.cell_type == "markdown", cell.source
         assert not cell.outputs and cell.execution_count is None
         lines = cell.source.splitlines()
-        is_list = "parameters" in cell.metadata.get("tags", [])
-        assert len(lines) <= 20 or is_list  # a line for each
+        assert len(lines) <= 20
         assert max(map(len, lines)) <= 79, cell.source
     text = "\n".join(cell.source for cell in content.cells)
     goals = text.split("**Goals**")[1]
