@@ -50,9 +50,9 @@ lab: $(VENV)/.ready ## open copies of the notebooks in JupyterLab (LAB_ARGS="--p
 	JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	  $(VENV)/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/my_notebooks $(LAB_ARGS)
 
-reference: $(VENV)/.ready ## run all notebooks (offline, float32) and make the result the new outputs/reference
-	NLP_HELPERS_FLOAT32=1 $(PY) -m nlp_helpers run --force
-	$(PY) -m nlp_helpers accept
+reference: $(VENV)/.ready ## run NOTEBOOKS (offline, float32) and make the result the new outputs/reference
+	NLP_HELPERS_FLOAT32=1 $(PY) -m nlp_helpers run --force $(NOTEBOOKS)
+	$(PY) -m nlp_helpers accept $(NOTEBOOKS)
 
 lint: $(VENV)/.ready ## check style and format with ruff, types with mypy
 	$(PY) -m ruff check .

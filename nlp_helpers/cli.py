@@ -100,7 +100,7 @@ def run(
     plain_kernels: bool,
     notebooks: tuple[str, ...],
 ) -> None:
-    """Execute NOTEBOOKS (for example 01 03; default all) headless.
+    """Execute NOTEBOOKS headless: 01 03; by default, the articles' five.
 
     Executed notebooks, metrics and figures go to outputs/PROFILE/. Finished
     notebooks are skipped unless parameters, code, inputs or packages have
@@ -160,7 +160,7 @@ def verify(
     no_run: bool,
     notebooks: tuple[str, ...],
 ) -> None:
-    """Run NOTEBOOKS (default all) anew and compare with the reference.
+    """Run NOTEBOOKS (default: the five) and compare with the reference.
 
     Status 0: all values are the same or within the tolerances of
     nlp_helpers/runner/tolerances.yaml; 1: a run failed; 3: a value differs.
@@ -196,7 +196,7 @@ def verify(
 def accept(notebooks: tuple[str, ...]) -> None:
     """Show how the last run differs, then make it the new reference.
 
-    NOTEBOOKS of outputs/offline (default all) replace outputs/reference.
+    NOTEBOOKS of outputs/offline (default: the five) replace outputs/reference.
     """
     from nlp_helpers.runner import console, tasks
     from nlp_helpers.runner import verify as comparison

@@ -238,6 +238,8 @@ SCHEMAS: dict[str, type[Common]] = {
     "04_amazon_preprocessing": AmazonPreprocessing,
     "05_bert_fine_tuning": BertFineTuning,
 }
+# Those that go further than the articles, which run only when they are named.
+FURTHER: tuple[str, ...] = ()
 
 
 def check(notebook: str, namespace: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from jupyter_client.provisioning import KernelProvisionerFactory
 
+from nlp_helpers import parameters
 from nlp_helpers.runner import forkserver, stages
 
 PROJECT = Path(__file__).parent.parent
@@ -68,8 +69,16 @@ def pytest_unconfigure(config):
 def pytest_collection_modifyitems(items):
     """Put the tests that look at what the notebooks left behind last.
 
-    With several workers, the notebooks come first: they take longest.
+    With several workers, the notebooks come first: they take longest. Those
+    that go further than the articles are slow tests, with what looks at
+    their outputs.
     """
+    for item in items:
+        file, _, _ = item.nodeid.partition("::")
+        if file.endswith((".ipynb", "test_reference.py")) and any(
+            notebook in item.nodeid for notebook in parameters.FURTHER
+        ):
+            item.add_marker("slow")
     items.sort(key=lambda item: "after_notebooks" in item.keywords)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: rank(scope_of(item.nodeid)))

@@ -66,10 +66,14 @@ def read_profiles(notebook: str) -> dict[str, dict[str, Any]]:
 def select(numbers: tuple[str, ...]) -> list[str]:
     """Turn `01`, `1` or `01_next_token` into names, in the notebooks' order.
 
+    Where none is named, the notebooks of the articles.
+
     Raises:
         UserError: there is no such notebook.
     """
     known = list(parameters.SCHEMAS)
+    if not numbers:
+        return [name for name in known if name not in parameters.FURTHER]
     chosen = set()
     for number in numbers:
         matches = [
@@ -80,7 +84,7 @@ def select(numbers: tuple[str, ...]) -> list[str]:
                 f"there is no notebook {number!r}; known: {', '.join(known)}"
             )
         chosen.update(matches)
-    return [name for name in known if name in chosen or not numbers]
+    return [name for name in known if name in chosen]
 
 
 def plan(profile: str, numbers: tuple[str, ...]) -> list[Task]:
