@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from io import TextIOWrapper
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import click
 from rich.console import Console
@@ -451,6 +451,69 @@ def predict(
         sys.stdout.reconfigure(encoding="utf-8")  # JSON is, in any locale
     for prediction in predictions:
         click.echo(json.dumps(prediction, ensure_ascii=False))
+
+
+def _serve_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of a service's settings."""
+    from nlp_helpers.serving.settings import Settings
+
+    for name, field in reversed(Settings.model_fields.items()):
+        many = isinstance(field.default, tuple)
+        kind = get_args(field.annotation)[0] if many else field.annotation
+        texts = [each for each in get_args(kind) if isinstance(each, str)]
+        option = click.option(
+            f"--{name.replace('_', '-')}",
+            type=click.Choice(texts) if texts else type(field.default),
+            default=field.default,
+            multiple=many,
+            show_default=bool(field.default),
+            help=field.description,
+        )
+        command = option(command)
+    return command
+
+
+@commands.command()
+@_serve_options
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 is all of this machine's.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="0 chooses a free one.",
+)
+def serve(host: str, port: int, **values: Any) -> None:
+    """Answer requests over HTTP, as Hugging Face's clients send them.
+
+    One address a task: /text-classification, /fill-mask,
+    /feature-extraction, /sentence-similarity, /text-generation; /docs lists
+    all. A page to try them is at /. If NLP_HELPERS_TOKEN is set, clients must
+    show it as a bearer token.
+    """
+    from pydantic import ValidationError
+
+    from nlp_helpers import session
+    from nlp_helpers.serving.settings import Settings
+
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        raise UserError(
+            f"--{name} {first['input']}: {first['msg']}"
+        ) from error
+    from nlp_helpers.serving import process
+
+    session.silence_libraries()
+    session.limit_threads()
+    process.serve(settings, host, port)
 
 
 def _with_bar(

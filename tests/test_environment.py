@@ -43,9 +43,18 @@ CONDA_EXTRAS = ("notebooks", "runner", "test", "mlm-head")
 ALLOWED = {
     "nlp_helpers": (),
     "nlp_helpers/runner": ("runner",),
+    "nlp_helpers/serving": ("serve",),
     "tools/mlm_head": ("mlm-head",),
     "notebooks": ("notebooks",),
-    "tests": ("notebooks", "runner", "test", "mlm-head", "fast", "ray"),
+    "tests": (
+        "notebooks",
+        "runner",
+        "test",
+        "mlm-head",
+        "fast",
+        "ray",
+        "serve",
+    ),
     "benchmarks": tuple(EXTRAS),
 }
 # Imported in functions only, after somebody asked for them by name.

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from nlp_helpers.classification.attention import (
@@ -53,6 +53,34 @@ def pack(sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
     }
 
 
+def pack_for(
+    config: PreTrainedConfig, sequences: Sequence[Sequence[int]]
+) -> Batch:
+    """Pack B texts as the model of a configuration takes them; see `pack`.
+
+    RoBERTa and its kin count positions from the padding's id on, and a
+    token that is written as padding is not counted.
+    """
+    batch = pack(sequences)
+    if config.model_type in POSITIONS_AFTER_PADDING:
+        padding = config.pad_token_id
+        counted = (batch["input_ids"][0] != padding).long()
+        texts = counted.split(batch["cu_seqlens"].diff().tolist())
+        positions = torch.cat([text.cumsum(0) for text in texts])
+        batch["position_ids"] = (positions * counted + padding)[None]
+    return batch
+
+
+def use_packed_attention(model: PreTrainedModel) -> None:
+    """Let a model of transformers take packed texts, and no others.
+
+    It needs `cu_seqlens` from then on, and no attention dropout; see
+    `encoders.settings_of`.
+    """
+    AttentionInterface.register(NAME, attention_function)
+    model.set_attn_implementation(NAME)
+
+
 class PackedClassifier(Classifier):
     """A classifier of transformers that takes packed texts."""
 
@@ -61,8 +89,7 @@ class PackedClassifier(Classifier):
     def __init__(self, model: PreTrainedModel) -> None:
         """Wrap `model`, whose own forward pass cannot be used any more."""
         super().__init__(model)
-        AttentionInterface.register(NAME, attention_function)
-        model.set_attn_implementation(NAME)
+        use_packed_attention(model)
         _reduce_to_texts(model)
 
     def plan(self, lengths: Sequence[int] | np.ndarray) -> list[np.ndarray]:
@@ -71,19 +98,8 @@ class PackedClassifier(Classifier):
         return [rows[cut] for cut in micro_batches(lengths)]
 
     def collate(self, sequences: Sequence[Sequence[int]]) -> Batch:
-        """Pack B texts; see `pack`.
-
-        RoBERTa and its kin count positions from the padding's id on, and a
-        token that is written as padding is not counted.
-        """
-        batch = pack(sequences)
-        if self.config.model_type in POSITIONS_AFTER_PADDING:
-            padding = self.config.pad_token_id
-            counted = (batch["input_ids"][0] != padding).long()
-            texts = counted.split(batch["cu_seqlens"].diff().tolist())
-            positions = torch.cat([text.cumsum(0) for text in texts])
-            batch["position_ids"] = (positions * counted + padding)[None]
-        return batch
+        """Pack B texts; see `pack_for`."""
+        return pack_for(self.config, sequences)
 
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Return the logits of B packed texts, (B, number of labels)."""

@@ -188,27 +188,63 @@ def _fill_sentence(
     check_length(sentence, len(input_ids), tokenizer, model)
     logits = model(**encoded).logits[0]  # (T, V)
     positions = (input_ids == tokenizer.mask_token_id).nonzero().flatten()
-    by_mask = []
-    for position in positions.tolist():
-        scores, ids = logits[position].softmax(dim=-1).topk(top_k)
-        candidates = []
-        for score, token in zip(scores.tolist(), ids.tolist(), strict=True):
-            filled = input_ids.clone()
-            filled[position] = token
-            candidates.append(
-                Candidate(
-                    score=score,
-                    token=token,
-                    # `decode` also takes lists of lists; here it is one text.
-                    token_str=str(tokenizer.decode([token])),
-                    # Other masks must stay visible, so special tokens go
-                    # only where there is a single mask (as the pipeline does).
-                    sequence=str(
-                        tokenizer.decode(
-                            filled, skip_special_tokens=len(positions) == 1
-                        )
-                    ),
-                )
+    return [
+        rank_candidates(
+            logits[position],
+            input_ids,
+            position,
+            tokenizer,
+            top_k,
+            # Other masks must stay visible, so special tokens go only where
+            # there is a single mask (as the pipeline does).
+            skip_special_tokens=len(positions) == 1,
+        )
+        for position in positions.tolist()
+    ]
+
+
+def rank_candidates(
+    logits: torch.Tensor,
+    input_ids: torch.Tensor,
+    position: int,
+    tokenizer: PreTrainedTokenizerBase,
+    top_k: int,
+    skip_special_tokens: bool = True,
+    targets: Sequence[int] | None = None,
+) -> list[Candidate]:
+    """Return the best tokens for one mask, best first.
+
+    Args:
+        logits: of the vocabulary at the mask, (V,).
+        input_ids: of the sentence, (T,).
+        position: of the mask in it.
+        tokenizer: turns ids into text.
+        top_k: how many; all there are, if there are fewer.
+        skip_special_tokens: in `sequence`.
+        targets: ids that alone are candidates; the scores stay those among
+            the whole vocabulary.
+    """
+    known = torch.arange(len(logits), device=logits.device)
+    if targets is not None:
+        known = known[torch.as_tensor(targets, device=logits.device)]
+    probabilities = logits.softmax(dim=-1)[known]
+    scores, best = probabilities.topk(min(top_k, len(known)))
+    ids = known[best]
+    candidates = []
+    for score, token in zip(scores.tolist(), ids.tolist(), strict=True):
+        filled = input_ids.clone()
+        filled[position] = token
+        candidates.append(
+            Candidate(
+                score=score,
+                token=token,
+                # `decode` also takes lists of lists; here it is one text.
+                token_str=str(tokenizer.decode([token])),
+                sequence=str(
+                    tokenizer.decode(
+                        filled, skip_special_tokens=skip_special_tokens
+                    )
+                ),
             )
-        by_mask.append(candidates)
-    return by_mask
+        )
+    return candidates

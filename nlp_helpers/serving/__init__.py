@@ -1,0 +1,1 @@
+"""Models behind HTTP: one process, one inference thread, packed batches."""
