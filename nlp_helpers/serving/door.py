@@ -18,9 +18,10 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
-# What needs no token: to know that the process lives, and the page that asks
-# for the token.
-OPEN = ("/health", "/", "/page.js", "/page.css")
+# What needs no token: to know that the process lives, the documentation, and
+# the page that asks for the token.
+OPEN = ("/health", "/", "/page.js", "/page.css", "/docs", "/openapi.json")
+OPEN_FOLDER = "/swagger/"
 
 
 class Door:
@@ -82,7 +83,10 @@ class Door:
                 packed, or no JSON.
         """
         headers = {name.lower(): value for name, value in scope["headers"]}
-        is_open = scope["path"] in OPEN and scope["method"] in ("GET", "HEAD")
+        path = scope["path"]
+        is_open = scope["method"] in ("GET", "HEAD") and (
+            path in OPEN or path.startswith(OPEN_FOLDER)
+        )
         if self.token and not is_open:
             given = headers.get(b"authorization", b"")
             wanted = f"Bearer {self.token}".encode()

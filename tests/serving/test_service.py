@@ -346,7 +346,8 @@ def test_a_client_that_goes_leaves_nothing_behind(server):
     body = json.dumps({"inputs": ["word " * 1000] * 256}).encode()
     head = (
         "POST /text-classification HTTP/1.1\r\nHost: x\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
     )
 
     def waiting():
