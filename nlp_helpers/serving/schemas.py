@@ -122,10 +122,11 @@ class GenerationSettings(Sent):
     """What text-generation and completions have in common."""
 
     do_sample: bool | None = None
-    temperature: Annotated[float, Field(gt=0, le=100)] | None = None
+    # Nearer to 0 the scores would leave what a float holds.
+    temperature: Annotated[float, Field(ge=0.001, le=100)] | None = None
     top_k: TopK | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    top_p: Annotated[float, Field(ge=0.001, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.001, le=100)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     stop: Annotated[list[Text], Field(max_length=16)] = []
 
