@@ -377,3 +377,97 @@ def sweep(
         f" {count(len(table), 'run')} against {' and '.join(parameters)}."
     )
     return figure
+
+
+def accuracy_by(table: pd.DataFrame, xlabel: str, title: str) -> Chart:
+    """Draw a line for each column of accuracies against the index.
+
+    Args:
+        table: index: where each point lies; columns: name -> accuracy.
+        xlabel: what the index is.
+        title: of the figure.
+    """
+    figure, [axis] = _figure(title)
+    named = []
+    for (name, values), colour in zip(
+        table.items(), cycle((BLUE, ORANGE, GREEN)), strict=False
+    ):
+        axis.plot(table.index, values, "o-", color=colour, label=name)
+        named.append(f"{name}: {', '.join(map(decimal, values))}")
+    axis.set(xlabel=xlabel, ylabel="accuracy", ylim=(0, 1))
+    axis.legend(frameon=False)
+    points = ", ".join(decimal(point) for point in table.index)
+    figure.description = (
+        f"Line chart. {title}. At {points}, {'; '.join(named)}."
+    )
+    return figure
+
+
+def learning_curve(
+    scores: Mapping[str, Mapping[int, Sequence[float]]],
+    levels: Mapping[str, float],
+    title: str,
+) -> Chart:
+    """Draw the score of each draw against the number of labelled texts.
+
+    Args:
+        scores: method -> number of labels -> macro-F1 of each draw; the line
+            is their mean.
+        levels: name -> macro-F1 of what takes no labels, drawn as a line.
+        title: of the figure.
+    """
+    figure, [axis] = _figure(title, height=4.2)
+    named = []
+    for (name, by_number), colour in zip(
+        scores.items(), (BLUE, ORANGE), strict=False
+    ):
+        numbers = list(by_number)
+        means = [float(np.mean(by_number[number])) for number in numbers]
+        axis.plot(numbers, means, color=colour, lw=2, label=name)
+        for number, values in by_number.items():
+            axis.plot([number] * len(values), values, "o", color=colour, ms=4)
+        pairs = zip(means, numbers, strict=True)
+        points = [f"{decimal(mean)} at {number}" for mean, number in pairs]
+        named.append(f"{name}: {', '.join(points)}")
+    for (name, level), style in zip(
+        levels.items(), cycle(("--", ":", "-.")), strict=False
+    ):
+        axis.axhline(level, color="black", lw=1, ls=style, label=name)
+        named.append(f"{name}: {decimal(level)} without labels")
+    axis.set_xscale("log", base=2)
+    ticks = sorted({number for each in scores.values() for number in each})
+    axis.set_xticks(ticks, [f"{number:,}" for number in ticks])
+    axis.set(xlabel="labelled texts", ylabel="macro-F1")
+    axis.legend(frameon=False, fontsize="small", loc="lower right")
+    figure.description = f"Line chart. {title}. {'; '.join(named)}."
+    return figure
+
+
+def service_bars(table: pd.DataFrame, title: str) -> Chart:
+    """Draw how long requests take, and how many texts that is a second.
+
+    Args:
+        table: columns `median` and `slowest 5 %`, the time of a request in
+            ms, and `texts a second`; index: what was asked.
+        title: of the figure.
+    """
+    figure, axes = _figure(title, 8.4, 1.5 + 0.4 * len(table), columns=2)
+    names = [str(name) for name in table.index]
+    columns = {"ms a request": "median", "texts a second": "texts a second"}
+    for axis, (label, column) in zip(axes, columns.items(), strict=True):
+        bars = axis.barh(names, table[column], color=BLUE)
+        axis.bar_label(bars, fmt="{:,.0f}", padding=3)
+        axis.invert_yaxis()
+        axis.margins(x=0.2)
+        axis.set_xlabel(label)
+    axes[0].plot(table["slowest 5 %"], names, "|", color=ORANGE, ms=14, mew=2)
+    axes[1].set_yticks([])
+    named = "; ".join(
+        f"{name}: {row['median']:.1f} ms, {row['texts a second']:.1f} texts"
+        for name, row in table.iterrows()
+    )
+    figure.description = (
+        f"Bar charts side by side. {title}. Median time of a request, and"
+        f" texts a second. {named}. Marks: 5 % of the requests take longer."
+    )
+    return figure

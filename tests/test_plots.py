@@ -39,6 +39,27 @@ FIGURES = {
     "confusion": lambda: plots.confusion_matrix(
         np.array([[1, 0], [2, 3]]), ["a", "b"], "t"
     ),
+    "accuracy": lambda: plots.accuracy_by(
+        pd.DataFrame({"BERT": [0.4, 0.9], "words": [0.3, 0.8]}, [0.25, 1.0]),
+        "agreement",
+        "t",
+    ),
+    "learning": lambda: plots.learning_curve(
+        {"further": {8: [0.5, 0.7], 32: [0.75]}, "frozen": {8: [0.25]}},
+        {"words": 0.625},
+        "t",
+    ),
+    "service": lambda: plots.service_bars(
+        pd.DataFrame(
+            {
+                "median": [5.0, 40.25],
+                "slowest 5 %": [9.0, 60.0],
+                "texts a second": [200.0, 800.0],
+            },
+            ["1 text", "32 texts"],
+        ),
+        "t",
+    ),
 }
 
 
@@ -71,6 +92,13 @@ DESCRIPTIONS = {
     "confusion": "Table of shares. t. What the texts of each class were taken"
     " for: of the a texts, a 1.000, b 0.000; of the b texts, a 0.400, b"
     " 0.600.",
+    "accuracy": "Line chart. t. At 0.250, 1.000, BERT: 0.400, 0.900; words:"
+    " 0.300, 0.800.",
+    "learning": "Line chart. t. further: 0.600 at 8, 0.750 at 32; frozen:"
+    " 0.250 at 8; words: 0.625 without labels.",
+    "service": "Bar charts side by side. t. Median time of a request, and"
+    " texts a second. 1 text: 5.0 ms, 200.0 texts; 32 texts: 40.2 ms, 800.0"
+    " texts. Marks: 5 % of the requests take longer.",
 }
 
 

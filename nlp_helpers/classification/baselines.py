@@ -92,6 +92,26 @@ def predict_frozen(
     The encoder stays as it is. A text is the mean of the hidden states of
     its tokens, of length 1, which is how MiniLM's sentence vectors are made.
     """
+    vectors = frozen_vectors(model_name, [train, new], device)
+    model = frozen_classifier()
+    model.fit(vectors[0], train.labels)
+    return model.predict(vectors[1])
+
+
+def frozen_classifier() -> Pipeline:
+    """Return balanced logistic regression on vectors of length 1."""
+    return make_pipeline(
+        Normalizer(),
+        LogisticRegression(class_weight="balanced", max_iter=1000),
+    )
+
+
+def frozen_vectors(
+    model_name: str,
+    token_sets: Sequence[TokenSet],
+    device: torch.device | str = "cpu",
+) -> list[np.ndarray]:
+    """Return a pretrained encoder's vectors of each set, (N, H)."""
     # With a head that is not used: so a lack of other weights is noticed.
     tokenizer, model = loading.load_model(
         model_name,
@@ -100,15 +120,9 @@ def predict_frozen(
         new_head=True,
     )
     encoder = cast(transformers.PreTrainedModel, model.base_model)
-    vectors = [
-        sentence_vectors(tokenizer, encoder, tokens) for tokens in (train, new)
+    return [
+        sentence_vectors(tokenizer, encoder, tokens) for tokens in token_sets
     ]
-    model = make_pipeline(
-        Normalizer(),
-        LogisticRegression(class_weight="balanced", max_iter=1000),
-    )
-    model.fit(vectors[0], train.labels)
-    return model.predict(vectors[1])
 
 
 @torch.no_grad()
