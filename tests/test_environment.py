@@ -43,7 +43,7 @@ CONDA_EXTRAS = ("notebooks", "runner", "test", "mlm-head")
 ALLOWED = {
     "nlp_helpers": (),
     "nlp_helpers/runner": ("runner",),
-    "nlp_helpers/serving": ("serve",),
+    "nlp_helpers/serving": ("serve", "ray"),
     "tools/mlm_head": ("mlm-head",),
     "notebooks": ("notebooks",),
     "tests": (
