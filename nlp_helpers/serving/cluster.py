@@ -3,6 +3,8 @@
 serve run nlp_helpers.serving.cluster:build checkpoint=FOLDER replicas=2
 """
 
+from typing import Any
+
 from pydantic import Field, field_validator
 from ray import serve
 from ray.serve import Application
@@ -19,7 +21,7 @@ HEALTH_SECONDS = 2  # between two questions whether a replica lives
 class ClusterSettings(Settings):
     """What `serve run` takes as NAME=VALUE."""
 
-    replicas: int = Field(default=1, ge=1, description="Copies of the service")
+    replicas: int = Field(default=1, ge=1, description="Copies.")
     cpus: float = Field(default=1, gt=0, description="Of each copy.")
     gpus: float = Field(default=0, ge=0, description="Of each copy.")
 
@@ -46,7 +48,7 @@ def build(settings: ClusterSettings) -> Application:
         session.limit_threads()
         return build_app(own)
 
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         serve.ingress(start)(),
         name="nlp-helpers",
         num_replicas=settings.replicas,

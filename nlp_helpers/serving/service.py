@@ -237,6 +237,8 @@ class Service:
         encoded = await self.encode("fill-mask", texts)
         positions = [model.position(ids) for ids in encoded.input_ids]
         targets = sent.parameters.targets
+        for number, target in enumerate(targets or []):
+            check_text(target, number)
         ids = None if targets is None else model.target_ids(targets)
         rows = await self.compute("fill-mask", encoded.input_ids)
         answers = [

@@ -268,6 +268,13 @@ def test_no_request_makes_the_service_fail(case, server):
     assert "\n" not in told["error"] and len(told["error"]) < 400
 
 
+def test_half_a_character_among_targets_is_refused_too(server):
+    body = b'{"inputs": "[MASK]", "parameters": {"targets": ["\\ud800"]}}'
+    headers = {"Content-Type": "application/json"}
+    answer = requests.post(f"{server}/fill-mask", data=body, headers=headers)
+    assert answer.status_code == 422, answer.text
+
+
 def test_a_limit_names_itself(server):
     url = f"{server}/text-classification"
     large = requests.post(url, json={"inputs": "a" * 2_000_001}).json()
