@@ -35,6 +35,7 @@ TEXTS = [
     "",
     "naïve café 你好 \x00 🙂",
 ]
+COLABS_CLIENT = "1.27.0"
 PROMPT = "The capital of France is"
 
 
@@ -136,6 +137,32 @@ def test_hugging_faces_client_gets_a_continuation_and_a_stream(server):
     detailed = client.text_generation(PROMPT, max_new_tokens=3, details=True)
     assert detailed.generated_text == events[-1].generated_text
     assert detailed.details.finish_reason == "length"
+
+
+@pytest.mark.slow
+def test_the_client_that_colab_has_is_served_unchanged(server, tmp_path):
+    pinned = f"huggingface_hub=={COLABS_CLIENT}"
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "-q"]
+    # Without the network guard of the tests: pip asks the package index.
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run([*install, "--target", tmp_path, pinned], env=env)
+    if done.returncode:
+        pytest.skip(f"pip could not install {pinned}")
+    script = Path(__file__).with_name("client.py")
+    shown = subprocess.run(
+        [sys.executable, script, server],
+        env=env | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert not shown.returncode, shown.stderr
+    answer = json.loads(shown.stdout)
+    assert answer["version"] == COLABS_CLIENT
+    assert len(answer["labels"]) == 3 and answer["mask"] == "france"
+    assert answer["shape"] == [2, 384]
+    assert answer["similarity"][0] > answer["similarity"][1]
+    assert answer["text"] == "".join(answer["pieces"])
 
 
 @pytest.mark.skipif(not shutil.which("npm"), reason="needs Node and npm")
