@@ -45,20 +45,21 @@ ALLOWED = {
     "nlp_helpers/runner": ("runner",),
     "nlp_helpers/serving": ("serve", "ray"),
     "tools/mlm_head": ("mlm-head",),
-    "notebooks": ("notebooks",),
+    "notebooks": ("notebooks", "attribution"),
     "tests": (
         "notebooks",
         "runner",
         "test",
         "mlm-head",
         "fast",
+        "attribution",
         "ray",
         "serve",
     ),
     "benchmarks": tuple(EXTRAS),
 }
 # Imported in functions only, after somebody asked for them by name.
-ON_REQUEST = ("fast", "ray")
+ON_REQUEST = ("fast", "attribution", "ray")
 
 # environment.yml is made for this Python.
 CONDA_PYTHON = "3.11"

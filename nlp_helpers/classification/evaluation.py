@@ -170,6 +170,30 @@ def bootstrap(
     return float(low), float(high)
 
 
+def bootstrap_mean(
+    values: np.ndarray, groups: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 95 % interval of the mean over texts, as `bootstrap` does.
+
+    Args:
+        values: K numbers of each text, (N, K).
+        groups: see `bootstrap`.
+
+    Returns:
+        Low and high ends, (K,) each.
+    """
+    numbers = _number_groups(groups, len(values))
+    sizes = np.bincount(numbers)  # (G,)
+    sums = np.zeros((len(sizes), values.shape[1]))
+    np.add.at(sums, numbers, values)
+    draws = np.random.default_rng(SEED).multinomial(
+        len(sizes), np.full(len(sizes), 1 / len(sizes)), RESAMPLES
+    )
+    means = (draws @ sums) / (draws @ sizes)[:, None]  # (RESAMPLES, K)
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    return low, high
+
+
 def _number_groups(groups: Sequence[str] | None, size: int) -> np.ndarray:
     """Number the groups of `size` texts from 0; one without a name is new."""
     if groups is None:

@@ -190,3 +190,21 @@ def test_mistakes_come_worst_first():
         ["right", "wrong", "very wrong"], np.array([1, 1, 2]), logits, 8
     )
     assert several.equals(table)  # what is right is no mistake
+
+
+def test_the_interval_of_a_mean_is_wider_for_texts_that_go_together():
+    values = np.repeat(np.random.default_rng(0).normal(size=50), 8)[:, None]
+    names = np.repeat([f"review {n}" for n in range(50)], 8)
+    [low], [high] = evaluation.bootstrap_mean(values)
+    [lower], [higher] = evaluation.bootstrap_mean(values, names)
+    mean, error = values.mean(), values[::8].std() / 50**0.5
+    assert lower < low < mean < high < higher
+    assert higher - lower == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_the_interval_of_a_mean_weighs_groups_by_their_texts():
+    values = np.array([[0.0, 1.0]] * 9 + [[1.0, 0.0]])
+    low, high = evaluation.bootstrap_mean(values, ["a"] * 9 + ["b"])
+    assert low.tolist() == [0, 0] and high.tolist() == [1, 1]
+    low, high = evaluation.bootstrap_mean(values)
+    assert high[0] < 0.5 and low[1] > 0.5
