@@ -17,7 +17,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from nlp_helpers.core import files, fonts
 from nlp_helpers.formatting import count, decimal
@@ -28,6 +31,8 @@ CLASS_COLOURS = {"neutral": GREY, "positive": GREEN, "negative": ORANGE}
 MAX_BARS = 50  # of a histogram
 MAX_CLASSES = 12  # of a chart that writes a number for each
 MAX_NAMED = 5  # bars of a chart that its description names
+# Of texts that are drawn token by token; inches, and characters of a line.
+LINE_WIDTH, LINE_HEIGHT, LINE_CHARACTERS = 8.0, 0.24, 96
 
 
 class Chart(Figure):
@@ -344,6 +349,112 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> Chart:
     figure.description = (
         f"Line chart and histogram. {title}. Confidence and accuracy, point by"
         f" point: {named}. Most texts are at confidence {decimal(most)}."
+    )
+    return figure
+
+
+def token_scores(
+    texts: Sequence[tuple[str, Sequence[str], Sequence[float]]],
+    label: str,
+    title: str,
+) -> Chart:
+    """Draw the tokens of texts, each on a colour that says its score.
+
+    Args:
+        texts: name, tokens and scores of each; a score above 0 is blue, one
+            below 0 orange, on one scale for all texts.
+        label: of that scale.
+        title: of the figure.
+    """
+    laid_out = [_lay_out(tokens) for _, tokens, _ in texts]
+    height = sum(lines + 1.6 for lines, _ in laid_out)
+    figure, [axis] = _figure(title, LINE_WIDTH, 1.3 + LINE_HEIGHT * height)
+    axis.set(xlim=(0, LINE_CHARACTERS), ylim=(height, 0))
+    axis.axis("off")
+    highest = max(abs(score) for _, _, scores in texts for score in scores)
+    colours = LinearSegmentedColormap.from_list("", [ORANGE, "white", BLUE])
+    image = ScalarMappable(Normalize(-highest, highest), colours)
+    font: dict[str, Any] = {"family": "monospace", "fontsize": 9}
+    top = 0.0
+    boxes, named = [], []
+    for (name, tokens, scores), (lines, places) in zip(
+        texts, laid_out, strict=True
+    ):
+        axis.text(0, top + 0.8, name, fontsize="medium", parse_math=False)
+        for token, score, (line, left) in zip(
+            tokens, scores, places, strict=True
+        ):
+            corner = (left, top + 1.1 + line)
+            size = (len(token) + 1, 0.85)
+            boxes.append(
+                Rectangle(corner, *size, color=image.to_rgba(np.array(score)))
+            )
+            x, y = corner[0] + size[0] / 2, corner[1] + 0.45
+            ink = _text_colour(image, score)
+            middle = axis.text(
+                x, y, token, color=ink, parse_math=False, **font
+            )
+            middle.set(ha="center", va="center")
+        top += lines + 1.6
+        first = sorted(range(len(tokens)), key=lambda n: -abs(scores[n]))[:3]
+        pairs = [f"{tokens[n]} {decimal(scores[n])}" for n in sorted(first)]
+        named.append(f"{name}: {', '.join(pairs)}")
+    axis.add_collection(PatchCollection(boxes, match_original=True, lw=0))
+    bar = figure.colorbar(image, ax=axis, orientation="horizontal", shrink=0.4)
+    bar.set_label(label)
+    figure.description = (
+        f"Texts, each token coloured by its score. {title}. The strongest"
+        f" three of each: {'; '.join(named)}."
+    )
+    return figure
+
+
+def _lay_out(tokens: Sequence[str]) -> tuple[int, list[tuple[int, int]]]:
+    """Return the number of lines, and line and first column of each token."""
+    places = []
+    line = left = 0
+    for token in tokens:
+        if left and left + len(token) + 1 > LINE_CHARACTERS:
+            line, left = line + 1, 0
+        places.append((line, left))
+        left += len(token) + 2
+    return line + 1, places
+
+
+def interval_lines(
+    points: Sequence[float],
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    labels: tuple[str, str],
+    title: str,
+) -> Chart:
+    """Draw lines, each with the band of its intervals.
+
+    Args:
+        points: P places on the x axis.
+        lines: name -> means, and low and high ends, (P,) each.
+        labels: of both axes.
+        title: of the figure.
+    """
+    figure, [axis] = _figure(title)
+    axis.axhline(0, color=GREY, lw=0.8)
+    named = []
+    for (name, (means, low, high)), colour, marker in zip(
+        lines.items(),
+        cycle((BLUE, GREEN, ORANGE, GREY)),
+        cycle("osD^"),
+        strict=False,
+    ):
+        axis.plot(points, means, color=colour, marker=marker, label=name)
+        axis.fill_between(points, low, high, color=colour, alpha=0.2, lw=0)
+        listed = _join(
+            f"{decimal(mean)} at {point:g}"
+            for point, mean in zip(points, means, strict=True)
+        )
+        named.append(f"{name}: {listed}")
+    axis.set(xlabel=labels[0], ylabel=labels[1])
+    axis.legend(frameon=False)
+    figure.description = (
+        f"Line chart with 95 % intervals. {title}. {'; '.join(named)}."
     )
     return figure
 

@@ -36,6 +36,23 @@ FIGURES = {
     ),
     "scores": lambda: plots.score_bars(SCORES, ("a human rater", 0.85), "t"),
     "reliability": lambda: plots.reliability_diagram(RELIABILITY, "t"),
+    "tokens": lambda: plots.token_scores(
+        [
+            ("one", ["[CLS]", "$", "not", "$"], [0, 0.5, -2, 1]),
+            ("two", ["good"] * 40, [1] * 40),
+        ],
+        "score",
+        "t",
+    ),
+    "intervals": lambda: plots.interval_lines(
+        [0.1, 0.2],
+        {
+            "a": tuple(np.array([[0.5, 0.6], [0.4, 0.5], [0.6, 0.7]])),
+            "b": tuple(np.array([[0.1, 0.2], [0.0, 0.1], [0.2, 0.3]])),
+        },
+        ("fraction", "drop"),
+        "t",
+    ),
     "confusion": lambda: plots.confusion_matrix(
         np.array([[1, 0], [2, 3]]), ["a", "b"], "t"
     ),
@@ -89,6 +106,11 @@ DESCRIPTIONS = {
     "reliability": "Line chart and histogram. t. Confidence and accuracy,"
     " point by point: 0.450 and 0.500, 0.950 and 0.900. Most texts are at"
     " confidence 0.950.",
+    "tokens": "Texts, each token coloured by its score. t. The strongest three"
+    " of each: one: $ 0.500, not -2.000, $ 1.000; two: good 1.000, good 1.000,"
+    " good 1.000.",
+    "intervals": "Line chart with 95 % intervals. t. a: 0.500 at 0.1, 0.600 at"
+    " 0.2; b: 0.100 at 0.1, 0.200 at 0.2.",
     "confusion": "Table of shares. t. What the texts of each class were taken"
     " for: of the a texts, a 1.000, b 0.000; of the b texts, a 0.400, b"
     " 0.600.",
@@ -163,7 +185,7 @@ def test_what_is_drawn_stands_out_from_the_page(name):
     for axis in FIGURES[name]().axes:
         drawn = [line.get_color() for line in axis.lines]
         drawn += [bar.get_facecolor() for bar in axis.patches]
-        assert drawn or axis.images
+        assert drawn or axis.images or axis.collections
         for colour in drawn:
             assert to_rgba(colour)[3] == 1  # pale lines are hard to see
             assert contrast(colour, "white") >= 3, colour
