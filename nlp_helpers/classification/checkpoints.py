@@ -7,7 +7,7 @@ under a hidden name and renamed once: it is there whole, or not at all.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,20 @@ MODELS = 3  # the last, the best, and one that replaces it
 
 
 def save_model(
-    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    write_more: Callable[[Path], None] | None = None,
 ) -> None:
     """Write safetensors weights, config and tokenizer into `folder`.
 
     The folder opens with `loading.load_model`, and with transformers alone.
+
+    Args:
+        folder: appears whole, in place of what was there.
+        model: its weights and config.
+        tokenizer: the model's own.
+        write_more: writes further files into a folder, to appear with these.
 
     Raises:
         UserError: the disk is full, or cannot be written.
@@ -37,6 +46,8 @@ def save_model(
     with folders.atomic_folder(folder, locked=False) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
+        if write_more:
+            write_more(staging)
 
 
 def save(

@@ -498,10 +498,22 @@ class Run:
     def save_model(
         self, folder: Path, tokenizer: PreTrainedTokenizerBase
     ) -> None:
-        """Write the model folder, in one process."""
+        """Write the model folder, in one process.
+
+        With adapters it has them merged, and once more in adapters/, small.
+        """
         if self.accelerator.is_main_process:
-            merged = adapters.merge(self.classifier.model)
-            checkpoints.save_model(folder, merged, tokenizer)
+            model = self.classifier.model
+            checkpoints.save_model(
+                folder, adapters.merge(model), tokenizer, self._save_adapters
+            )
+
+    def _save_adapters(self, folder: Path) -> None:
+        """Write the adapters alone into a model folder, if there are any."""
+        model = self.classifier.model
+        if adapters.present(model):
+            base = self.settings.model_name
+            adapters.save(model, folder / "adapters", base)
 
     def save(
         self,

@@ -48,6 +48,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTERS = "adapter_model.safetensors"
 OUTPUT_BIAS = "output_bias.safetensors"
 ADAPTER_FILES = (ADAPTERS, OUTPUT_BIAS, ADAPTER_CONFIG)
+CONFIG = "config.json"  # beside adapters: of a classifier
+CLASSIFIER_FILES = (ADAPTERS, CONFIG, ADAPTER_CONFIG)
 BASE_FIELD = "base_model_name_or_path"
 # Without the second, transformers asks on standard input, where `predict`
 # reads texts, whether code in a model folder may run.
@@ -81,10 +83,10 @@ def fetch_model(name: str | Path, weights: bool = True) -> Path:
     entries = registry()
     if name not in entries:
         folder = paths.resolve(name)
-        if (folder / "config.json").is_file():
-            return folder
         if (folder / ADAPTERS).is_file():
             return _merge_adapters(folder, folder.name)
+        if (folder / CONFIG).is_file():
+            return folder
         if folder.is_dir():
             raise UserError(
                 f"{folder} is no model folder: it has neither config.json nor"
@@ -201,9 +203,9 @@ def load_model(
 
 
 def in_encoder(name: str, model: transformers.PreTrainedModel) -> bool:
-    """Say whether a weight is neither of the head nor of the pooler."""
+    """Say whether a weight or module is of neither head nor pooler."""
     prefix = f"{model.base_model_prefix}."
-    return name.startswith(prefix) and ".pooler." not in name
+    return name.startswith(prefix) and ".pooler." not in f"{name}."
 
 
 def _open_config(folder: Path) -> transformers.PreTrainedConfig:
@@ -448,15 +450,17 @@ def _merge_adapters(source: Path, name: str) -> Path:
     Raises:
         UserError: a file is missing or damaged.
     """
-    for file in ADAPTER_FILES:
+    classifies = (source / CONFIG).is_file()
+    needed = CLASSIFIER_FILES if classifies else ADAPTER_FILES
+    for file in needed:
         if not (source / file).is_file():
             raise UserError(
                 f"{source} has no {file}; a folder of adapters needs the"
-                f" files {', '.join(ADAPTER_FILES)}"
+                f" files {', '.join(needed)}"
             )
     with _opening(source, *MISSHAPEN):
         base = files.read_json(source / ADAPTER_CONFIG)[BASE_FIELD]
-    hashes = [files.sha256(source / file) for file in ADAPTER_FILES]
+    hashes = [files.sha256(source / file) for file in needed]
     return folders.cached_folder(
         _cached(name, [*hashes, *_pins(base)]),
         lambda staging: _merge(source, fetch_model(base), staging),
@@ -477,30 +481,73 @@ def _pins(name: str) -> list[str]:
 
 def _merge(source: Path, base: Path, target: Path) -> None:
     """Write the model in `base` with the adapters in `source` as a folder."""
-    from peft import PeftModel
-    from safetensors.torch import load_file
-
     tokenizer = _open_tokenizer(base)
+    classifies = (source / CONFIG).is_file()
+    open_base = _open_classifier if classifies else _open_masked_lm
+    # A head is drawn at random before it is replaced: it changes no seed.
+    with torch.random.fork_rng():
+        model = _add_adapters(open_base(source, base), source)
+    if not classifies:
+        from safetensors.torch import load_file
+
+        with _opening(source):
+            bias = load_file(source / OUTPUT_BIAS)["bias"]
+        model.cls.predictions.bias.data.copy_(bias)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _open_classifier(source: Path, base: Path) -> Any:
+    """Open an encoder with the head that the config in `source` asks for."""
+    config = _open_config(source)
+    with _opening(base):
+        return transformers.AutoModelForSequenceClassification.from_pretrained(
+            base,
+            config=config,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            **SAFE,
+        )
+
+
+def _open_masked_lm(source: Path, base: Path) -> Any:
+    """Open an encoder with a masked-language-model head, not yet trained."""
     with _opening(base):
         model = transformers.BertForMaskedLM.from_pretrained(
             base, dtype=torch.float32, use_safetensors=True, **SAFE
         )
     tie_output_bias(model)
+    return model
+
+
+def _add_adapters(model: Any, source: Path) -> Any:
+    """Return a model with the adapters in `source` merged into it.
+
+    Raises:
+        UserError: they are damaged or of another model, or peft cannot work
+            here.
+    """
+    from peft import PeftModel
+
     try:
-        with _opening(source), warnings.catch_warnings():
+        with _opening(source, *MISSHAPEN), warnings.catch_warnings():
             # peft asks transformers for an attribute that has a new name.
             warnings.simplefilter("ignore", FutureWarning)
-            model = PeftModel.from_pretrained(model, source).merge_and_unload()
-            bias = load_file(source / OUTPUT_BIAS)["bias"]
+            # Else what is missing would be left as it was drawn.
+            warnings.filterwarnings("error", ".*missing adapter keys.*")
+            return PeftModel.from_pretrained(model, source).merge_and_unload()
+    except UserWarning as error:
+        raise UserError(
+            f"the adapters in {source} are not complete, or of another kind of"
+            " model; copy the folder again"
+        ) from error
     except ImportError as error:
         # peft asks for every quantising library that it finds, torchao first.
         raise UserError(
             f"the adapters in {source} cannot be merged: {error}; update or"
             " uninstall the package that it names"
         ) from error
-    model.cls.predictions.bias.data.copy_(bias)
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
 
 
 def tie_output_bias(model: transformers.BertForMaskedLM) -> None:

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from small_encoders import CONFIGS, VOCABULARY
 
 from nlp_helpers.classification import (
@@ -161,3 +162,80 @@ def test_adapters_and_frozen_layers_exclude_each_other(adapted_training):
     _, settings = adapted_training
     with pytest.raises(ValueError, match="set freeze_layers to 0"):
         training.Settings(**settings.model_dump() | {"freeze_layers": 1})
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_saved_small_they_answer_as_merged(kind, tmp_path, input_ids, root):
+    """From a folder of adapters and the base, as from the merged folder."""
+    tokenizer = loading.load_tokenizer("minilm-l6")
+    torch.manual_seed(0)
+    base = transformers.AutoModel.from_config(copy.deepcopy(CONFIGS[kind]))
+    checkpoints.save_model(tmp_path / "base", base, tokenizer)
+    _, classifier = encoders.load_encoder(
+        str(tmp_path / "base"),
+        new_head=True,
+        num_labels=2,
+        id2label={0: "bad", 1: "good"},
+    )
+    adapters.add(classifier.model, 4)
+    trained = checkpoints.trained_parameters(classifier.model)
+    with torch.no_grad():
+        for parameter in trained.values():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    expected = classifier.predict_logits(input_ids)
+    adapters.save(classifier.model, tmp_path / "small", str(tmp_path / "base"))
+    state = torch.get_rng_state()
+    _, small = encoders.load_encoder(str(tmp_path / "small"))
+    assert (torch.get_rng_state() == state).all()
+    assert small.config.id2label == {0: "bad", 1: "good"}
+    np.testing.assert_allclose(
+        small.predict_logits(input_ids), expected, atol=1e-4
+    )
+    assert np.abs(np.diff(expected, axis=0)).max() > 0.01
+
+
+def test_adapters_of_a_classifier_that_lack_tensors_are_refused(
+    adapted_training, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path / "cache"))
+    data, settings = adapted_training
+    training.train(data, tmp_path, settings, "cpu", 2)
+    small = tmp_path / "model" / "adapters"
+    path = small / "adapter_model.safetensors"
+    tensors = load_file(path)
+    lora = next(name for name in tensors if ".lora_B." in name)
+    for name, message in (
+        ("base_model.model.classifier.weight", "cannot be opened .KeyError"),
+        (lora, "are not complete, or of another"),
+    ):
+        save_file({n: t for n, t in tensors.items() if n != name}, path)
+        with pytest.raises(UserError, match=message):
+            encoders.load_encoder(str(small))
+    path.unlink()
+    (small / "adapter_config.json").unlink()
+    (small / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="adapters has no adapter_config.json"):
+        encoders.load_encoder(str(small))
+
+
+def test_a_training_leaves_both_forms(
+    adapted_training, tmp_path, monkeypatch, input_ids
+):
+    monkeypatch.setenv("NLP_HELPERS_CACHE", str(tmp_path / "cache"))
+    data, settings = adapted_training
+    training.train(data, tmp_path, settings, "cpu", 2)
+    for name in ("model", "best"):
+        folder = tmp_path / name
+        merged, small = (
+            encoders.load_encoder(str(path))[1].predict_logits(input_ids)
+            for path in (folder, folder / "adapters")
+        )
+        np.testing.assert_allclose(small, merged, atol=1e-4)
+    sizes = [
+        (tmp_path / "model" / file).stat().st_size
+        for file in ("adapters/adapter_model.safetensors", "model.safetensors")
+    ]
+    assert sizes[0] < sizes[1] / 10
+    full = settings.model_copy(update={"adapter_rank": 0, "num_epochs": 1})
+    training.train(data, tmp_path / "full", full, "cpu", 2)
+    assert not (tmp_path / "full" / "model" / "adapters").exists()
