@@ -29,29 +29,17 @@ WANTED = {
 }
 
 
-def read_table(source: str, folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Return the texts of a source with labels and groups; the classes."""
+def read_table(source: str, folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the texts of a source with their groups; their classes."""
     review_files = sources.fetch_reviews(source, [])
     reading.read_reviews(review_files, folder / "parts", wanted=WANTED[source])
     splitting.split(folder / "parts", folder / "splits")
-    names = splitting.read_labels(folder / "splits")
-    tables = []
-    for side in splitting.SPLITS:
-        table = pd.read_parquet(folder / "splits" / f"{side}.parquet")
-        table["group"] = splitting.read_groups(folder / "splits", side)
-        tables.append(table)
-    table = pd.concat(tables, ignore_index=True)
-    table["group"] = table["group"].fillna(table.index.to_series().astype(str))
-    return table, names
+    return suspect_labels.read_both_sides(folder / "splits")
 
 
-def measure(table: pd.DataFrame, names: list[str], draw: int) -> list[float]:
+def measure(table: pd.DataFrame, labels: np.ndarray, draw: int) -> list[float]:
     """Turn labels; return the precision at each k, and by chance."""
-    generator = np.random.default_rng(draw)
-    labels = table["label"].map(names.index).to_numpy()
-    turned = generator.random(len(labels)) < SHARE
-    steps = generator.integers(1, len(names), len(labels))
-    given = np.where(turned, (labels + steps) % len(names), labels)
+    given, turned = suspect_labels.flip_labels(labels, SHARE, draw)
     probabilities = suspect_labels.judge(table["text"], given, table["group"])
     rows = suspect_labels.find_suspects(given, probabilities).index
     return [*(turned[rows[:k]].mean() for k in KS), turned.mean()]
@@ -64,8 +52,8 @@ def main(json_path: Path | None) -> None:
     figures = {}
     for source in WANTED:
         with tempfile.TemporaryDirectory() as folder:
-            table, names = read_table(source, Path(folder))
-        draws = [measure(table, names, draw) for draw in range(DRAWS)]
+            table, labels = read_table(source, Path(folder))
+        draws = [measure(table, labels, draw) for draw in range(DRAWS)]
         means = np.mean(draws, axis=0)
         *at_k, chance = means.tolist()
         listed = ", ".join(

@@ -34,7 +34,31 @@ def judge_splits(splits: Path, seed: int = 0) -> pd.DataFrame:
         file it was read from.
 
     Raises:
-        UserError: there are no splits, or see `judge`.
+        UserError: see `read_both_sides` and `judge`.
+    """
+    table, labels = read_both_sides(splits)
+    names = splitting.read_labels(splits)
+    found = find_suspects(
+        labels, judge(table["text"], labels, table["group"], seed)
+    )
+    found["suggested"] = [names[number] for number in found["suggested"]]
+    table = table[["text", "label", "category", "record"]]
+    columns = ["text", "label", *found.columns, "category", "record"]
+    return table.join(found, how="right")[columns]
+
+
+def read_both_sides(splits: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the texts of both sides of a split, and their classes, (N,).
+
+    Args:
+        splits: the folder that `splitting.split` wrote.
+
+    Returns:
+        The table with `group`, what each text is kept together with, and the
+        numbers of the classes.
+
+    Raises:
+        UserError: there are no splits.
     """
     if not (splits / splitting.SPLIT_FILE).is_file():
         raise UserError(
@@ -48,13 +72,30 @@ def judge_splits(splits: Path, seed: int = 0) -> pd.DataFrame:
         [splitting.read_groups(splits, side) for side in splitting.SPLITS],
         ignore_index=True,
     )
-    group = group.fillna(table.index.to_series().astype(str))  # each alone
-    labels = table["label"].map(names.index).to_numpy()
-    found = find_suspects(labels, judge(table["text"], labels, group, seed))
-    found["suggested"] = [names[number] for number in found["suggested"]]
-    table = table[["text", "label", "category", "record"]]
-    columns = ["text", "label", *found.columns, "category", "record"]
-    return table.join(found, how="right")[columns]
+    alone = table.index.to_series().astype(str)
+    table["group"] = group.fillna(alone)
+    return table, table["label"].map(names.index).to_numpy()
+
+
+def flip_labels(
+    labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn some labels to another class, on purpose.
+
+    Args:
+        labels: classes, (N,), numbers from 0 on.
+        fraction: of the labels that is turned, each by chance.
+        seed: of the draw.
+
+    Returns:
+        The labels with those turned, and which they are, (N,) each.
+    """
+    generator = np.random.default_rng(seed)
+    num_classes = int(labels.max()) + 1
+    flipped = generator.random(len(labels)) < fraction
+    steps = generator.integers(1, num_classes, len(labels))
+    given = np.where(flipped, (labels + steps) % num_classes, labels)
+    return given, flipped
 
 
 def judge(

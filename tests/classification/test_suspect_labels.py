@@ -96,3 +96,13 @@ def test_what_cannot_be_judged_is_one_line(tmp_path):
     labels = np.array([0] * 20 + [1] * 3)
     with pytest.raises(UserError, match="a class has texts in 3 groups alone"):
         suspect_labels.judge(["a b c"] * 23, labels, np.arange(23))
+
+
+def test_labels_are_flipped_to_another_class_as_often_as_asked():
+    labels = np.random.default_rng(1).integers(0, 3, 4000)
+    given, flipped = suspect_labels.flip_labels(labels, 0.1, seed=0)
+    assert ((given != labels) == flipped).all()
+    assert flipped.mean() == pytest.approx(0.1, abs=0.02)
+    assert set(given) == {0, 1, 2}
+    moves = np.bincount((given - labels)[flipped] % 3, minlength=3)
+    assert moves[1] == pytest.approx(moves[2], rel=0.3)
