@@ -35,6 +35,9 @@ CONDA_PYTHON = {
     "platform_machine": "x86_64",
 }
 
+# Extras whose packages only one notebook needs; they have a list by hand.
+APART = ("vectors",)
+
 CUDA_STACK = re.compile(r"(nvidia|cuda)-[\w.-]+|triton")
 
 HEADER = """\
@@ -49,6 +52,15 @@ TORCH_NOTE = """\
 # The last hash is that of the CPU build in requirements/torch-cpu.txt, which
 # is accepted as well: it does without the gigabytes of requirements/cuda.txt.
 """
+
+
+def extras() -> list[str]:
+    """Return the names of the extras in pyproject.toml."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    [table] = re.findall(
+        r"^\[project\.optional-dependencies\]\n(.*?)^\[", text, re.M | re.S
+    )
+    return re.findall(r"^([\w-]+) = \[", table, re.M)
 
 
 def resolve(*source: str, requirements: str | None = None) -> str:
@@ -135,7 +147,8 @@ def pin_environment(lock: list[str]) -> None:
 
 def main() -> None:
     """Write the four files."""
-    lock, cuda = split(resolve("pyproject.toml", "--all-extras"))
+    chosen = [f"--extra={name}" for name in extras() if name not in APART]
+    lock, cuda = split(resolve("pyproject.toml", *chosen))
     uv = resolve("-", "--no-annotate", requirements="uv")
     pin_environment(lock)
     lock = [

@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -31,9 +32,14 @@ LOCK_FILES = (
     "offline.txt",
     "torch-cpu.txt",
     "uv.txt",
+    "vectors.txt",
 )
 TORCH = "2.13.0"
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+
+# Those in no lock, since one notebook alone needs them: extra -> list.
+APART = {"vectors": "vectors.txt"}
+LOCKED_EXTRAS = tuple(name for name in EXTRAS if name not in APART)
 
 # The extras of which environment.yml has the packages.
 CONDA_EXTRAS = ("notebooks", "runner", "test", "mlm-head")
@@ -55,11 +61,12 @@ ALLOWED = {
         "attribution",
         "ray",
         "serve",
+        "vectors",
     ),
     "benchmarks": tuple(EXTRAS),
 }
 # Imported in functions only, after somebody asked for them by name.
-ON_REQUEST = ("fast", "attribution", "ray")
+ON_REQUEST = ("fast", "attribution", "ray", "vectors")
 
 # environment.yml is made for this Python.
 CONDA_PYTHON = "3.11"
@@ -191,10 +198,28 @@ def test_environment_pins_the_versions_of_the_lock():
 @pytest.mark.parametrize("python", MINOR_VERSIONS)
 def test_lock_has_every_direct_dependency_within_its_range(python, platform):
     lock = versions_for("lock.txt", python, platform)
-    direct = direct_dependencies(*EXTRAS, python=python, platform=platform)
+    direct = direct_dependencies(
+        *LOCKED_EXTRAS, python=python, platform=platform
+    )
     for name, requirement in direct.items():
         assert name in lock, f"{name} is missing: run `make lock`"
         assert requirement.specifier.contains(lock[name]), name
+
+
+@pytest.mark.parametrize("extra", APART)
+@pytest.mark.parametrize("python", MINOR_VERSIONS)
+def test_a_list_of_its_own_has_what_its_extra_asks_for(python, extra):
+    pins = versions_for(APART[extra], python)
+    known = direct_dependencies(python=python)
+    for name, requirement in direct_dependencies(extra, python=python).items():
+        if name not in known:
+            assert requirement.specifier.contains(pins[name]), name
+
+
+def test_the_resolver_leaves_the_same_extras_out():
+    resolver = runpy.run_path(str(ROOT / "requirements" / "compile.py"))
+    assert resolver["APART"] == tuple(APART)
+    assert resolver["extras"]() == list(EXTRAS)
 
 
 @pytest.mark.parametrize("package", ["tokenizers", "safetensors"])

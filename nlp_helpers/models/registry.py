@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from nlp_helpers.core import files, paths, yaml_files
 from nlp_helpers.core.errors import UserError
 
+OFFLINE = "offline.txt"  # in requirements/: packages of every set-up
 REGISTRY = Path(__file__).with_name("models.yaml")
 # The types of models that notebook 5 can train, and how it gives them a
 # batch of texts: end to end, where attention can be told where texts end.
@@ -40,7 +41,10 @@ class _Entry(BaseModel):
 
 
 class PackagedModel(_Entry):
-    """Files of an installed package; with `gguf_file`, to be unpacked."""
+    """Files of an installed package.
+
+    With `gguf_file`, or `onnx_file` of a BERT, the weights are to be unpacked.
+    """
 
     source: Literal["package"]
     distribution: str
@@ -48,6 +52,8 @@ class PackagedModel(_Entry):
     sha256: Hashes
     subfolder: str = ""
     gguf_file: str | None = None
+    onnx_file: str | None = None  # 4-bit, beside config and tokenizer
+    requirements: str = OFFLINE  # the list that has the package
 
 
 class HubModel(_Entry):
