@@ -18,6 +18,7 @@ FLOORS = (
     {"models", "parameters", "plots", "session"},
     {"data", "language_models"},
     {"classification"},
+    {"heads", "vectors"},
     {"runner", "serving"},
     {"cli"},
     {"__main__"},

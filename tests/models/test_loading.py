@@ -10,10 +10,15 @@ import torch
 from hub_server import serve
 from small_bert import small_config
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForTokenClassification,
     BertForMaskedLM,
+    BertForQuestionAnswering,
     BertForSequenceClassification,
+    BertForTokenClassification,
     BertModel,
     BertTokenizerFast,
     DistilBertConfig,
@@ -524,3 +529,49 @@ def test_too_little_address_space_is_no_damage(python):
     assert "Traceback" not in done.stderr
     *_, line = done.stderr.splitlines()
     assert line.startswith("error: there is too little memory: close")
+
+
+@pytest.mark.parametrize(
+    "model_class",
+    [
+        BertForTokenClassification,
+        BertForQuestionAnswering,
+        AutoModelForTokenClassification,
+        AutoModelForQuestionAnswering,
+    ],
+)
+def test_a_head_on_tokens_is_drawn_only_if_asked_for(model_class):
+    with pytest.raises(UserError, match="minilm-l6 has no trained weights"):
+        loading.load_model("minilm-l6", model_class)
+    _, model = loading.load_model("minilm-l6", model_class, new_head=True)
+    _, encoder = loading.load_model("minilm-l6", BertModel)
+    first = model.base_model.get_input_embeddings().weight
+    assert torch.equal(first, encoder.get_input_embeddings().weight)
+
+
+@pytest.mark.parametrize(
+    "model_class",
+    [AutoModelForTokenClassification, AutoModelForQuestionAnswering],
+)
+@pytest.mark.parametrize("kind", ["distilbert", "roberta", "electra"])
+def test_heads_on_encoders_of_other_families_are_opened(
+    root, kind, model_class
+):
+    small = {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64}
+    if kind != "distilbert":
+        small = small_config().to_diff_dict()
+        small.pop("model_type", None)
+    config = AutoConfig.for_model(kind, **small | {"vocab_size": 30522})
+    original = model_class.from_config(config)
+    original.save_pretrained(root / "mine")
+    loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    _, model = loading.load_model("mine", model_class)
+    expected, found = original.state_dict(), model.state_dict()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_a_model_that_labels_tokens_answers_no_question(root):
+    BertForTokenClassification(small_config()).save_pretrained(root / "mine")
+    loading.load_tokenizer("minilm-l6").save_pretrained(root / "mine")
+    with pytest.raises(UserError, match="mine has no trained weights for qa_"):
+        loading.load_model("mine", BertForQuestionAnswering)

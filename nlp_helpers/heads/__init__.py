@@ -1,0 +1,1 @@
+"""Labels on tokens and answers in texts, notebook 07."""
