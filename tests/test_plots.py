@@ -77,6 +77,22 @@ FIGURES = {
         ),
         "t",
     ),
+    "senses": lambda: plots.sense_layers(
+        pd.DataFrame(
+            {
+                "within": [0.1, 0.2],
+                "between": [0.1, 0.4],
+                "accuracy": [0.4, 0.9],
+            }
+        ),
+        {"chance": 0.444},
+        "t",
+    ),
+    "map": lambda: plots.text_map(
+        np.array([[0, 0], [1, 1], [2, 0]]),
+        {"product": ["b", "a", "b"], "class": ["positive"] * 3},
+        "t",
+    ),
 }
 
 
@@ -111,6 +127,11 @@ DESCRIPTIONS = {
     " good 1.000.",
     "intervals": "Line chart with 95 % intervals. t. a: 0.500 at 0.1, 0.600 at"
     " 0.2; b: 0.100 at 0.1, 0.200 at 0.2.",
+    "senses": "Line charts. t. Layer by layer, from the embeddings on,"
+    " within: 0.100, 0.200; between: 0.100, 0.400; accuracy: 0.400, 0.900."
+    " Dashed lines: chance 0.444.",
+    "map": "Maps side by side. t: 3 points in two dimensions, coloured by"
+    " product: a, b; class: positive.",
     "confusion": "Table of shares. t. What the texts of each class were taken"
     " for: of the a texts, a 1.000, b 0.000; of the b texts, a 0.400, b"
     " 0.600.",
@@ -275,3 +296,22 @@ def test_the_numbers_below_side_by_side_bars_do_not_touch():
         ]
         pairs = zip(labels, labels[1:], strict=False)
         assert all(one.x1 + 5 < other.x0 for one, other in pairs)
+
+
+def test_the_senses_are_drawn_layer_by_layer():
+    left, right = FIGURES["senses"]().axes
+    between, within = left.lines
+    assert between.get_ydata().tolist() == [0.1, 0.4]
+    assert within.get_ydata().tolist() == [0.1, 0.2]
+    accuracy, chance = right.lines
+    assert accuracy.get_ydata().tolist() == [0.4, 0.9]
+    assert chance.get_ydata() == [0.444, 0.444] and right.get_ylim() == (0, 1)
+
+
+def test_the_map_has_each_text_once_in_the_colour_of_its_name():
+    product, label = FIGURES["map"]().axes
+    drawn = {line.get_label(): line.get_xydata() for line in product.lines}
+    assert drawn["a"].tolist() == [[1, 1]]
+    assert drawn["b"].tolist() == [[0, 0], [2, 0]]
+    [line] = label.lines
+    assert line.get_color() == plots.CLASS_COLOURS["positive"]

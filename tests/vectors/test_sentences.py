@@ -59,6 +59,7 @@ def test_both_splits_are_read_and_named_by_product_and_record(tmp_path):
         "phone/3": "train",
         "phone/4": "validation",
     }
+    assert table["split"].tolist() == table["text"].tolist()
 
 
 def test_the_order_of_the_best_counts():
