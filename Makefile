@@ -26,6 +26,11 @@ help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE) NOTEBOOKS=$(or $(NOTEBOOKS),(all)) START=$(or $(START),(none))"
 
+# Notebook 07 needs packages that nothing else does.
+ifneq ($(filter 7 07 07_%,$(NOTEBOOKS)),)
+run reference: $(VENV)/.vectors
+endif
+
 setup: $(VENV)/.ready ## install everything into VENV (once; again when the lock changes)
 	@echo "$(VENV) is ready"
 
@@ -35,7 +40,7 @@ run: $(VENV)/.ready ## run NOTEBOOKS headless with the parameters of PROFILE
 test: $(VENV)/.ready ## run the tests but the slow ones (PYTEST_ARGS="-k word": some of them)
 	$(PY) -m pytest --nbval -n 2 --dist loadscope -m "not slow" $(PYTEST_ARGS)
 
-test-all: $(VENV)/.ready ## run every test (PYTEST_ARGS="-m slow": the slow ones alone)
+test-all: $(VENV)/.ready $(VENV)/.vectors ## run every test (PYTEST_ARGS="-m slow": the slow ones alone)
 	$(PY) -m pytest --nbval -n 2 --dist loadscope $(PYTEST_ARGS)
 
 test-colab: $(VENV)/.ready ## run the notebooks as on Colab (5 GB; COLAB_TORCH=torch==2.13.0+cpu: another torch)
@@ -87,6 +92,9 @@ $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offli
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	  || { echo "error: PYTHON=$(PYTHON) is not there or not Python 3.10 to 3.13; install one, or name yours: make PYTHON=python3.11" >&2; exit 1; }
 	@"$(PYTHON)" requirements/install.py packages $(VENV)
+
+$(VENV)/.vectors: $(VENV)/.locked requirements/vectors.txt
+	@$(PY) requirements/install.py vectors $(VENV)
 
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
 	@$(PY) requirements/install.py project $(VENV)

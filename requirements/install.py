@@ -5,7 +5,8 @@ empty folder: what an interrupted or older set-up left there is never trusted.
 While the work is going on, FOLDER/.unfinished names machine and process:
 nobody's own environment is ever emptied, nor one that another make is
 filling.  FOLDER/.locked comes last.  `install.py project FOLDER` then adds the
-project itself, in place, and FOLDER/.ready.
+project itself, in place, and FOLDER/.ready, and `install.py vectors FOLDER`
+what only notebook 07 needs, and FOLDER/.vectors.
 
 uv installs in seconds what takes pip more than a minute.  It is given the
 indexes that pip is configured with, and where uv cannot be had or fails, pip
@@ -268,14 +269,27 @@ def install_project(venv: Path) -> None:
     (venv / ".ready").touch()
 
 
+def install_vectors(venv: Path) -> None:
+    """Add what only notebook 07 needs."""
+    print("  what notebook 07 needs besides (requirements/vectors.txt)")
+    installer = Installer(venv)
+    installer.find_uv(fetch=False)
+    installer.install(*hashed("vectors.txt"))
+    (venv / ".vectors").touch()
+
+
 def main() -> None:
     """Do what the command line says."""
-    actions = {"packages": install_packages, "project": install_project}
+    actions = {
+        "packages": install_packages,
+        "project": install_project,
+        "vectors": install_vectors,
+    }
     try:
         _, action, folder = sys.argv
         act = actions[action]
     except (ValueError, KeyError):
-        sys.exit("usage: install.py packages|project FOLDER")
+        sys.exit("usage: install.py packages|project|vectors FOLDER")
     try:
         act(Path(folder))
     except OSError as error:
