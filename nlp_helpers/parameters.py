@@ -268,6 +268,42 @@ class VectorsAndHeads(Common):
         return right
 
 
+class InsideTheClassifier(Common):
+    """08_inside_the_classifier."""
+
+    data_dir: Text = Field(description="the output_dir of notebook 04")
+    fine_tuning_dir: Text = Field(description="the output_dir of notebook 05")
+    sentences: list[Text] = Field(
+        min_length=1, description="texts to explain and draw"
+    )
+    num_texts: int = Field(
+        ge=20, description="validation texts of the deletion test"
+    )
+    n_steps: Count = Field(
+        description="points on the way at which gradients are computed"
+    )
+    baseline: Literal["pad", "mask", "zero"] = Field(
+        description="what stands in place of each word where the way begins"
+    )
+    num_epochs: Count = Field(
+        description="passes of each training that is compared"
+    )
+    batch_size: Count = Field(description="reviews of one optimizer step")
+    learning_rate: float = Field(
+        gt=0, lt=1, description="highest learning rate of the weights"
+    )
+    adapter_learning_rate: float = Field(
+        gt=0, lt=1, description="highest learning rate of the adapters"
+    )
+    adapter_rank: Count = Field(description="of the low-rank adapters")
+    freeze_layers: Count = Field(
+        description="layers that one training freezes, with the embeddings"
+    )
+    class_weight: Literal["none", "balanced"] = Field(
+        description="balanced lets small classes count as much as large ones",
+    )
+
+
 SCHEMAS: dict[str, type[Common]] = {
     "01_next_token": NextToken,
     "02_fill_mask": FillMask,
@@ -275,9 +311,10 @@ SCHEMAS: dict[str, type[Common]] = {
     "04_amazon_preprocessing": AmazonPreprocessing,
     "05_bert_fine_tuning": BertFineTuning,
     "07_vectors_and_heads": VectorsAndHeads,
+    "08_inside_the_classifier": InsideTheClassifier,
 }
 # Those that go further than the articles, which run only when they are named.
-FURTHER: tuple[str, ...] = ("07_vectors_and_heads",)
+FURTHER = ("07_vectors_and_heads", "08_inside_the_classifier")
 
 
 def check(notebook: str, namespace: Mapping[str, Any]) -> None:

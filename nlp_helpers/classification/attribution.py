@@ -15,6 +15,7 @@ these take the mask token as the baseline. `Attribution.error` shows it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
@@ -26,11 +27,12 @@ from transformers import (
 )
 
 from nlp_helpers.classification.padding import XLNET_LAST
+from nlp_helpers.core import paths
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.models import fitting, loading
 
 Baseline = Literal["pad", "mask", "zero"]
-METHOD = "riemann_middle"  # captum's name of the midpoint rule
+MIDPOINT = "riemann_middle"  # as captum calls the rule
 MAX_TOKENS = 4096  # of one forward pass; bounds the memory
 
 
@@ -49,6 +51,24 @@ class Attribution:
     def error(self) -> float:
         """Return how far the scores miss the difference, in logits."""
         return float(self.scores.sum()) - self.difference
+
+
+def find_checkpoint(fine_tuning_dir: str) -> Path:
+    """Return the checkpoint of notebook 5.
+
+    Args:
+        fine_tuning_dir: its `output_dir`.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = paths.resolve(fine_tuning_dir) / "checkpoint"
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"there is no {paths.shown(folder)}; run notebook 05 first, for"
+            " example `python -m nlp_helpers run 05`"
+        )
+    return folder
 
 
 def load(
@@ -147,10 +167,11 @@ def attribute(
     label: int | None = None,
     baseline: Baseline = "pad",
     n_steps: int = 32,
+    rule: str = MIDPOINT,
 ) -> Attribution:
     """Return the integrated gradients of a text of T tokens.
 
-    By captum, with the midpoint rule.
+    By captum; with the midpoint rule fewer points do than with its own.
 
     Args:
         model: the classifier, of `load`.
@@ -159,6 +180,7 @@ def attribute(
         label: number of the class; if None, the one that is predicted.
         baseline: see `embed_baseline`.
         n_steps: points on the way at which the gradient is computed.
+        rule: that chooses and weighs them, by captum's name.
 
     Raises:
         UserError: see `embed_baseline`.
@@ -176,7 +198,7 @@ def attribute(
         start,
         target=label,
         n_steps=n_steps,
-        method=METHOD,
+        method=rule,
         internal_batch_size=max(1, MAX_TOKENS // len(input_ids)),
     )
     tokens = tokenizer.convert_ids_to_tokens(list(input_ids))

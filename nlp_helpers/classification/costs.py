@@ -22,7 +22,8 @@ LAUNCHER = """
 import json, subprocess, sys, time
 started = time.perf_counter()
 status = subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode
-costs = {"seconds": time.perf_counter() - started}
+costs = dict.fromkeys(("processor_seconds", "peak_memory"), float("nan"))
+costs["seconds"] = time.perf_counter() - started
 if sys.platform != "win32":
     import resource
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -46,7 +47,7 @@ def measure_training(
         `seconds` of the clock and `processor_seconds` of all cores, from the
         start of the process to its end, its import of the libraries included;
         `peak_memory`, the most that it held, in bytes, and them too. Windows
-        tells the first alone.
+        tells the first alone, the others are not a number.
 
     Raises:
         UserError: the training failed.
@@ -71,8 +72,7 @@ def measure_training(
     return costs
 
 
-def folder_size(folder: Path) -> int:
-    """Return the bytes of all files below a folder."""
-    return sum(
-        path.stat().st_size for path in folder.rglob("*") if path.is_file()
-    )
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder."""
+    every = [path] if path.is_file() else path.rglob("*")
+    return sum(each.stat().st_size for each in every if each.is_file())

@@ -63,4 +63,5 @@ def test_the_size_of_a_folder_is_that_of_all_its_files(tmp_path):
     (tmp_path / "inner").mkdir()
     (tmp_path / "a").write_bytes(b"12")
     (tmp_path / "inner" / "b").write_bytes(b"345")
-    assert costs.folder_size(tmp_path) == 5
+    assert costs.size_of(tmp_path) == 5
+    assert costs.size_of(tmp_path / "a") == 2
