@@ -40,8 +40,8 @@ FEW_TERMS = Path(__file__).with_name("few_terms.yaml")
 COMMON = 50  # SCOWL's size class: words up to here are known to most people
 MIN_WORDS, MAX_WORDS = 3, 8  # of a gloss
 NO_ANSWER_FRACTION = 0.2
-LEARNING_RATE = 5e-4  # high, for a small encoder and a short training
-BATCH_SIZE = 16
+LEARNING_RATE = 4e-4  # high, for a small encoder and a short training
+BATCH_SIZE = 8  # many small steps learn sooner than few large ones
 DEFINITIONS = (
     "{A} is {gloss}.",
     "The word {term} means {gloss}.",
