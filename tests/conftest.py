@@ -79,6 +79,7 @@ def pytest_collection_modifyitems(items):
             notebook in item.nodeid for notebook in parameters.FURTHER
         ):
             item.add_marker("slow")
+            item.add_marker("further")
     items.sort(key=lambda item: "after_notebooks" in item.keywords)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: rank(scope_of(item.nodeid)))
