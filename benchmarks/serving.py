@@ -40,7 +40,6 @@ ROUNDS = 3
 SECONDS = 4.0  # of one measurement
 IDLE_SECONDS = 10.0
 GROWTH_REQUESTS = 10_000
-PEERS = Path(__file__).with_name("serving_peers.py")
 CHECKPOINT = "outputs/offline/05_bert_fine_tuning/checkpoint"
 
 
@@ -156,7 +155,8 @@ def peer(name: str, checkpoint: str) -> Iterator[str]:
     """Run a peer as a process as long as a block lasts."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    command = [sys.executable, str(PEERS), name, checkpoint, str(port)]
+    script = Path(__file__).with_name(f"serving_{name}.py")
+    command = [sys.executable, str(script), checkpoint, str(port)]
     process = psutil.Popen(command, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -167,8 +167,9 @@ def peer(name: str, checkpoint: str) -> Iterator[str]:
             time.sleep(0.2)
         yield url
     finally:
-        for member in [*process.children(recursive=True), process]:
-            member.terminate()
+        with suppress(psutil.NoSuchProcess):
+            for member in [*process.children(recursive=True), process]:
+                member.terminate()
         process.wait()
 
 
