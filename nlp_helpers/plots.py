@@ -516,38 +516,35 @@ def accuracy_by(table: pd.DataFrame, xlabel: str, title: str) -> Chart:
 
 
 def learning_curve(
-    scores: Mapping[str, Mapping[int, Sequence[float]]],
-    levels: Mapping[str, float],
-    title: str,
+    points: pd.DataFrame, levels: Mapping[str, float], title: str
 ) -> Chart:
-    """Draw the score of each draw against the number of labelled texts.
+    """Draw the macro-F1 of each draw against the number of labelled texts.
 
     Args:
-        scores: method -> number of labels -> macro-F1 of each draw; the line
-            is their mean.
+        points: a row for each draw: `method`, `labels` and `macro_f1`; lines
+            are the means of the draws.
         levels: name -> macro-F1 of what takes no labels, drawn as a line.
         title: of the figure.
     """
     figure, [axis] = _figure(title, height=4.2)
     named = []
-    for (name, by_number), colour in zip(
-        scores.items(), (BLUE, ORANGE), strict=False
+    for (name, of_method), colour in zip(
+        points.groupby("method", sort=False), (BLUE, ORANGE), strict=False
     ):
-        numbers = list(by_number)
-        means = [float(np.mean(by_number[number])) for number in numbers]
-        axis.plot(numbers, means, color=colour, lw=2, label=name)
-        for number, values in by_number.items():
-            axis.plot([number] * len(values), values, "o", color=colour, ms=4)
-        pairs = zip(means, numbers, strict=True)
-        points = [f"{decimal(mean)} at {number}" for mean, number in pairs]
-        named.append(f"{name}: {', '.join(points)}")
+        means = of_method.groupby("labels")["macro_f1"].mean()
+        axis.plot(means.index, means, color=colour, lw=2, label=name)
+        axis.plot(
+            of_method["labels"], of_method["macro_f1"], "o", color=colour, ms=4
+        )
+        said = [f"{decimal(mean)} at {at}" for at, mean in means.items()]
+        named.append(f"{name}: {', '.join(said)}")
     for (name, level), style in zip(
         levels.items(), cycle(("--", ":", "-.")), strict=False
     ):
         axis.axhline(level, color="black", lw=1, ls=style, label=name)
         named.append(f"{name}: {decimal(level)} without labels")
     axis.set_xscale("log", base=2)
-    ticks = sorted({number for each in scores.values() for number in each})
+    ticks = sorted(set(points["labels"]))
     axis.set_xticks(ticks, [f"{number:,}" for number in ticks])
     axis.set(xlabel="labelled texts", ylabel="macro-F1")
     axis.legend(frameon=False, fontsize="small", loc="lower right")

@@ -159,6 +159,24 @@ def test_a_field_to_group_by_is_named_where_it_is_read(
 
 
 @pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_epochs": [1]}, r"num_epochs is \[1\]: num_labels has 5 numb"),
+        ({"num_labels": [8, 8]}, "num_labels is .*larger than the one before"),
+        ({"num_labels": [2, 8]}, "num_labels.0 is 2: .*or equal to 8"),
+        ({"held_out": 1.0}, "held_out is 1.0: .*or equal to 0.9"),
+    ],
+)
+def test_a_learning_curve_has_points_that_rise(
+    project, tmp_path, values, message
+):
+    notebook = "06_serving_and_tweets"
+    path = changed(project, tmp_path, values, notebook)
+    with pytest.raises(UserError, match=message):
+        parameters.read_parameters(notebook, path)
+
+
+@pytest.mark.parametrize(
     "text", ["a: [1", "- a\n- b\n", "", "prompt: 2018-13-45\n"]
 )
 def test_what_is_no_mapping_is_refused(tmp_path, text):

@@ -62,7 +62,13 @@ FIGURES = {
         "t",
     ),
     "learning": lambda: plots.learning_curve(
-        {"further": {8: [0.5, 0.7], 32: [0.75]}, "frozen": {8: [0.25]}},
+        pd.DataFrame(
+            {
+                "method": ["further"] * 3 + ["frozen"],
+                "labels": [8, 8, 32, 8],
+                "macro_f1": [0.5, 0.7, 0.75, 0.25],
+            }
+        ),
         {"words": 0.625},
         "t",
     ),

@@ -64,6 +64,16 @@ def test_the_model_beats_the_baselines(notebook, notebook_root):
     assert metrics["accuracy_without_neutral"] > metrics["accuracy"] + 0.05
 
 
+@pytest.mark.parametrize("notebook", ["06_serving_and_tweets"])
+def test_tweets_cost_what_the_notebook_says(notebook, notebook_root):
+    metrics = read_metrics(notebook_root, notebook)
+    assert metrics["macro_f1"] < metrics["macro_f1_reviews"] - 0.08
+    assert metrics["macro_f1"] < metrics["macro_f1_vader"] - 0.05
+    assert metrics["macro_f1_cleaned"] > metrics["macro_f1"]
+    assert metrics["macro_f1_further_2048"] > metrics["macro_f1_vader"]
+    assert metrics["macro_f1_frozen_2048"] < metrics["macro_f1_vader"]
+
+
 @pytest.mark.parametrize("notebook", ["03_masked_bert"])
 def test_the_masked_word_comes_from_the_question(notebook, notebook_root):
     metrics = read_metrics(notebook_root, notebook)

@@ -1,12 +1,13 @@
 """What a classifier of one kind of text learns from a few of another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-from nlp_helpers.classification import training
+from nlp_helpers.classification import evaluation, training
 from nlp_helpers.classification.classifier import Classifier
 from nlp_helpers.classification.processes import make_accelerator
 from nlp_helpers.core.errors import UserError
@@ -104,22 +105,58 @@ def train_further(
     return run.classifier.eval()
 
 
+def score_draws(
+    labels: np.ndarray,
+    answers: Mapping[str, Mapping[int, Sequence[np.ndarray]]],
+    rival: np.ndarray,
+    groups: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Score what was predicted for the same held-out texts after each draw.
+
+    Args:
+        labels: the true classes, (N,).
+        answers: method -> number of labels -> predictions of each draw, (N,).
+        rival: predictions to beat, (N,).
+        groups: see `evaluation.bootstrap`.
+
+    Returns:
+        A row for each draw: `method`, `labels`, `accuracy`, `macro_f1`;
+        `gain`, of macro-F1 over the rival's; and `gain_low` and `gain_high`,
+        its 95 % interval.
+    """
+    to_beat = evaluation.score(labels, rival)["macro_f1"]
+    rows = []
+    for method, by_number in answers.items():
+        for number, draws in by_number.items():
+            for predicted in draws:
+                score = evaluation.score(labels, predicted)
+                low, high = evaluation.bootstrap(
+                    labels, predicted, rival, groups
+                )
+                row = {"method": method, "labels": number, **score}
+                row |= {"gain": score["macro_f1"] - to_beat}
+                rows.append(row | {"gain_low": low, "gain_high": high})
+    return pd.DataFrame(rows)
+
+
 def labels_to_beat(
-    scores: dict[int, Sequence[float]], rival: float
+    points: pd.DataFrame, metric: str, rival: float
 ) -> int | None:
     """Return from which number of labels on the mean score is above another.
 
     Args:
-        scores: number of labels -> score of each draw.
+        points: of one method; see `score_draws`.
+        metric: `macro_f1` or `accuracy`.
         rival: the score to beat.
 
     Returns:
         The smallest number of labels at which, and at all larger ones, the
-        mean is higher; None if it is not at the largest.
+        mean of the draws is higher; None if it is not at the largest.
     """
+    means = points.groupby("labels")[metric].mean()
     smallest = None
-    for number in sorted(scores, reverse=True):
-        if np.mean(scores[number]) <= rival:
+    for number in sorted(means.index, reverse=True):
+        if means[number] <= rival:
             break
-        smallest = number
+        smallest = int(number)
     return smallest

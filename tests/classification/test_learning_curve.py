@@ -1,12 +1,13 @@
 """Draws of labelled texts, and a small BERT trained further on them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from small_bert import small_config
 from transformers import BertForSequenceClassification
 
-from nlp_helpers.classification import encoders, learning_curve
+from nlp_helpers.classification import encoders, evaluation, learning_curve
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.shards import TokenSet
 
@@ -111,4 +112,23 @@ def test_a_loss_that_is_no_number_ends_it(model):
     ],
 )
 def test_a_rival_is_beaten_from_some_number_of_labels_on(scores, smallest):
-    assert learning_curve.labels_to_beat(scores, 0.7) == smallest
+    rows = [(n, f1) for n, draws in scores.items() for f1 in draws]
+    points = pd.DataFrame(rows, columns=["labels", "macro_f1"])
+    found = learning_curve.labels_to_beat(points, "macro_f1", 0.7)
+    assert found == smallest
+
+
+def test_each_draw_is_scored_beside_the_rival():
+    labels = np.tile([0, 1, 2, 1], 25)
+    rival = np.where(np.arange(100) < 60, labels, (labels + 1) % 3)
+    worse = (labels + 1) % 3
+    points = learning_curve.score_draws(
+        labels, {"good": {8: [labels, rival]}, "bad": {32: [worse]}}, rival
+    )
+    assert points["method"].tolist() == ["good", "good", "bad"]
+    assert points["labels"].tolist() == [8, 8, 32]
+    assert points["accuracy"].tolist() == [1, 0.6, 0]
+    score = evaluation.score(labels, rival)["macro_f1"]
+    assert points["gain"].tolist() == pytest.approx([1 - score, 0, -score])
+    assert points["gain_low"][0] > 0 > points["gain_high"][2]
+    assert points["gain_low"][1] == 0 == points["gain_high"][1]
