@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from nlp_helpers.classification import preparing
 from nlp_helpers.classification.padding import XLNET_LAST
 from nlp_helpers.core import paths
 from nlp_helpers.core.errors import UserError
@@ -54,21 +55,18 @@ class Attribution:
 
 
 def find_checkpoint(fine_tuning_dir: str) -> Path:
-    """Return the checkpoint of notebook 5.
+    """Return the checkpoint of notebook 5, of any classes.
 
     Args:
         fine_tuning_dir: its `output_dir`.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, and `preparing.ensure` does not train it.
     """
     folder = paths.resolve(fine_tuning_dir) / "checkpoint"
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"there is no {paths.shown(folder)}; run notebook 05 first, for"
-            " example `python -m nlp_helpers run 05`"
-        )
-    return folder
+    if (folder / "config.json").is_file():
+        return folder
+    return preparing.ensure(fine_tuning_dir)
 
 
 def load(

@@ -143,3 +143,13 @@ def test_a_tokenizer_without_a_mask_is_one_line(tmp_path, input_ids):
     tokenizer.mask_token = None
     with pytest.raises(UserError, match="no mask token; set baseline to zero"):
         attribution.attribute(model, tokenizer, input_ids, 0, "mask")
+
+
+def test_a_checkpoint_of_any_classes_is_found(root):
+    folder = root / "outputs" / "hub" / "05_bert_fine_tuning"
+    with pytest.raises(UserError, match="run notebook 05 first"):
+        attribution.find_checkpoint("outputs/hub/05_bert_fine_tuning")
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "checkpoint" / "config.json").write_text("{}")
+    found = attribution.find_checkpoint("outputs/hub/05_bert_fine_tuning")
+    assert found == folder / "checkpoint"
