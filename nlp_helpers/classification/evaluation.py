@@ -247,7 +247,7 @@ def without_neutral(labels: np.ndarray, logits: np.ndarray) -> float:
 def losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """Return the cross-entropy of each text in nats, (N,)."""
     return torch.nn.functional.cross_entropy(
-        torch.from_numpy(logits), torch.from_numpy(labels), reduction="none"
+        torch.tensor(logits), torch.tensor(labels), reduction="none"
     ).numpy()
 
 

@@ -208,3 +208,12 @@ def test_the_interval_of_a_mean_weighs_groups_by_their_texts():
     assert low.tolist() == [0, 0] and high.tolist() == [1, 1]
     low, high = evaluation.bootstrap_mean(values)
     assert high[0] < 0.5 and low[1] > 0.5
+
+
+def test_losses_take_arrays_that_cannot_be_written(recwarn):
+    """As pandas hands them out."""
+    labels, logits = np.array([0, 1]), np.eye(2, dtype=np.float32)
+    labels.flags.writeable = logits.flags.writeable = False
+    expected = np.log(1 + np.exp(-1))
+    assert evaluation.losses(labels, logits) == pytest.approx(expected)
+    assert not [str(each.message) for each in recwarn]

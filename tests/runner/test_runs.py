@@ -191,7 +191,7 @@ def test_a_killed_kernel_is_a_failure_with_a_record(run, root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("07",), "there is no notebook '07'; known: 01_next_token"),
+        (("09",), "there is no notebook '09'; known: 01_next_token"),
         (("--profile", "ofline"), "'ofline'; known: hub, offline, sms\n"),
         (("--profile", "sweeps"), "no profile 'sweeps'; known"),
         (("--profile", "../params/offline"), "no profile '../params"),
