@@ -39,10 +39,7 @@ def load_encoder(
         UserError: it is of a type that `registry` does not list; or see
             `loading.load_model`.
     """
-    kind = registry.model_type(name)
-    if not kind:  # its files tell
-        kind = registry.model_type(str(loading.fetch_model(name)))
-    registry.check_trainable(name, kind)
+    kind = fetch_type(name)
     tokenizer, model = loading.load_model(
         name,
         AutoModelForSequenceClassification,
@@ -52,6 +49,19 @@ def load_encoder(
         **settings,
     )
     return tokenizer, wrap(model)
+
+
+def fetch_type(name: str) -> str:
+    """Return the type of an encoder, from its files if nothing else tells.
+
+    Raises:
+        UserError: see `loading.fetch_model`; or `registry` does not list it.
+    """
+    kind = registry.model_type(name)
+    if not kind:
+        kind = registry.model_type(str(loading.fetch_model(name)))
+    registry.check_trainable(name, kind)
+    return kind
 
 
 def settings_of(kind: str) -> dict[str, float]:

@@ -98,10 +98,7 @@ class TokenReader(Encoder):
             UserError: see `loading.load_model`; or it is of a type that
                 `registry` does not list.
         """
-        kind = registry.model_type(name)
-        if not kind:  # its files tell
-            kind = registry.model_type(str(loading.fetch_model(name)))
-        registry.check_trainable(name, kind)
+        kind = encoders.fetch_type(name)
         tokenizer, model = loading.load_model(
             name,
             model_class,

@@ -6,9 +6,8 @@ import subprocess
 
 import numpy as np
 import pytest
-import torch
 from runs import command
-from small_bert import small_config
+from small_bert import save_classifier, small_config
 from transformers import BertForSequenceClassification, pipeline
 
 from nlp_helpers.classification import checkpoints, predicting
@@ -21,20 +20,9 @@ TEXTS = ["a good camera", "it broke", "it broke, sadly, after a week " * 40]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    torch.manual_seed(0)
-    config = small_config(
-        num_hidden_layers=2,
-        id2label=ID2LABEL,
-        label2id=LABEL2ID,
-        initializer_range=0.3,  # so that the answers differ
+    return save_classifier(
+        tmp_path_factory.mktemp("classifier") / "checkpoint"
     )
-    path = tmp_path_factory.mktemp("classifier") / "checkpoint"
-    checkpoints.save_model(
-        path,
-        BertForSequenceClassification(config),
-        loading.load_tokenizer("minilm-l6"),
-    )
-    return path
 
 
 @pytest.fixture(scope="module")
