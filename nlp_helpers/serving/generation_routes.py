@@ -15,7 +15,7 @@ from nlp_helpers.serving.failures import ServiceError, body_of
 from nlp_helpers.serving.generation import Continuation, Sampling
 from nlp_helpers.serving.routes import service_of
 from nlp_helpers.serving.service import Service
-from nlp_helpers.serving.waiting import within
+from nlp_helpers.serving.waiting import wait_for
 
 # Of text-generation-inference's reasons to end, in OpenAI's words.
 REASONS = {"length": "length", "eos_token": "stop", "stop_sequence": "stop"}
@@ -55,13 +55,9 @@ async def text_generation(
     service = service_of(request)
     if sent.stream:
         events = _Stream(service, sent.inputs, sampling)
-        await within(request, service.settings.deadline, events.start())
+        await wait_for(request, events.start())
         return events.response(_tgi_event)
-    state = await within(
-        request,
-        service.settings.deadline,
-        _continue(service, sent.inputs, sampling),
-    )
+    state = await wait_for(request, _continue(service, sent.inputs, sampling))
     text = (sent.inputs if wanted.return_full_text else "") + state.text
     answer: dict[str, Any] = {"generated_text": text}
     if wanted.details:
@@ -79,13 +75,9 @@ async def completions(
     service = service_of(request)
     if sent.stream:
         events = _Stream(service, sent.prompt, sampling)
-        await within(request, service.settings.deadline, events.start())
+        await wait_for(request, events.start())
         return events.response(_completion_event, "data: [DONE]\n\n")
-    state = await within(
-        request,
-        service.settings.deadline,
-        _continue(service, sent.prompt, sampling),
-    )
+    state = await wait_for(request, _continue(service, sent.prompt, sampling))
     whole = sent.echo or sent.return_full_text
     text = (sent.prompt if whole else "") + state.text
     answer = _completion(service, state, text, REASONS[state.finish_reason])

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from nlp_helpers.serving import schemas
 from nlp_helpers.serving.service import Service, as_list
-from nlp_helpers.serving.waiting import within
+from nlp_helpers.serving.waiting import wait_for
 
 TRUNCATED = "X-Truncated-Texts"  # which of a request's texts were cut
 router = APIRouter()
@@ -26,10 +26,8 @@ async def text_classification(
     request: Request, sent: schemas.ClassificationRequest
 ) -> Response:
     """Label one text or several: for each a list of label and score."""
-    service = service_of(request)
-    answers, cut = await within(
-        request, service.settings.deadline, service.classify(sent)
-    )
+    work = service_of(request).classify(sent)
+    answers, cut = await wait_for(request, work)
     return _json(answers, cut)
 
 
@@ -38,10 +36,8 @@ async def fill_mask(
     request: Request, sent: schemas.FillMaskRequest
 ) -> Response:
     """Guess the one [MASK] of a text; of several texts, a list for each."""
-    service = service_of(request)
-    answers, cut = await within(
-        request, service.settings.deadline, service.fill_mask(sent)
-    )
+    work = service_of(request).fill_mask(sent)
+    answers, cut = await wait_for(request, work)
     single = isinstance(sent.inputs, str)
     return _json(answers[0] if single else answers, cut)
 
@@ -59,10 +55,8 @@ async def sentence_similarity(
     request: Request, sent: schemas.SimilarityRequest
 ) -> Response:
     """Return the cosine of a sentence with each of the others."""
-    service = service_of(request)
-    answers, cut = await within(
-        request, service.settings.deadline, service.compare(sent.inputs)
-    )
+    work = service_of(request).compare(sent.inputs)
+    answers, cut = await wait_for(request, work)
     return _json(answers, cut)
 
 
@@ -78,18 +72,14 @@ async def predict(request: Request, sent: schemas.PredictRequest) -> Response:
     """Label one text, or a batch written as `[["a"], ["b"]]`."""
     single = isinstance(sent.inputs, str)
     wanted = schemas.ClassificationParameters(
-        function_to_apply="none" if sent.raw_scores else "softmax"
+        function_to_apply="none" if sent.raw_scores else "softmax",
+        truncation=sent.truncate,
     )
-    service = service_of(request)
-    answers, cut = await within(
-        request,
-        service.settings.deadline,
-        service.classify(
-            schemas.ClassificationRequest(
-                inputs=sent.texts(), parameters=wanted
-            )
-        ),
+    asked = schemas.ClassificationRequest(
+        inputs=sent.texts(), parameters=wanted
     )
+    work = service_of(request).classify(asked)
+    answers, cut = await wait_for(request, work)
     return _json(answers[0] if single else answers, cut)
 
 
@@ -97,12 +87,9 @@ async def _embed(
     request: Request, sent: schemas.EmbeddingRequest, normalize: bool
 ) -> Response:
     """Return the vectors of a request's texts, as a list of lists."""
-    service = service_of(request)
-    vectors, cut = await within(
-        request,
-        service.settings.deadline,
-        service.embed(as_list(sent.inputs), normalize),
-    )
+    texts = as_list(sent.inputs)
+    work = service_of(request).embed(texts, normalize, sent.truncate)
+    vectors, cut = await wait_for(request, work)
     rows = []
     for vector in vectors:  # written row by row: others get their turn
         rows.append(json.dumps(vector.tolist()))

@@ -86,7 +86,7 @@ class EmbeddingRequest(Sent):
 
     inputs: Text | Texts
     normalize: bool | None = None
-    truncate: bool | None = None
+    truncate: bool = True
     truncation_direction: Literal["right", "Right"] = "right"
     parameters: NoParameters = NoParameters()
     options: dict[str, Any] = {}

@@ -157,8 +157,15 @@ class Service:
             self.failure = str(error.detail)
             self.on_failure()
 
-    async def encode(self, task: str, texts: Sequence[str]) -> Encoded:
+    async def encode(
+        self, task: str, texts: Sequence[str], may_cut: bool = True
+    ) -> Encoded:
         """Tokenise the texts of a request, once the task's model is there.
+
+        Args:
+            task: whose model is to read them.
+            texts: of the request.
+            may_cut: whether the client takes an answer to a part of a text.
 
         Raises:
             ServiceError: there are too many, or one is none, or too long; or
@@ -183,7 +190,7 @@ class Service:
             input_ids, cut = await loop.run_in_executor(
                 self._tokenizing, encode
             )
-        if cut and settings.long_texts == "refuse":
+        if cut and not (may_cut and settings.long_texts == "cut"):
             limit = min(settings.max_length, model.max_length)
             raise ServiceError(
                 413,
@@ -212,7 +219,9 @@ class Service:
     ) -> tuple[list[list[dict[str, Any]]], list[int]]:
         """Return label and score, best first, of each text; which were cut."""
         texts = as_list(sent.inputs)
-        encoded = await self.encode("text-classification", texts)
+        encoded = await self.encode(
+            "text-classification", texts, sent.parameters.truncation
+        )
         rows = await self.compute("text-classification", encoded.input_ids)
         wanted = sent.parameters
         answers = [
@@ -257,10 +266,10 @@ class Service:
         return answers, encoded.cut
 
     async def embed(
-        self, texts: list[str], normalize: bool
+        self, texts: list[str], normalize: bool, may_cut: bool = True
     ) -> tuple[np.ndarray, list[int]]:
         """Return a vector for each of N texts, (N, H); which were cut."""
-        encoded = await self.encode("feature-extraction", texts)
+        encoded = await self.encode("feature-extraction", texts, may_cut)
         rows = await self.compute("feature-extraction", encoded.input_ids)
         vectors = np.stack(rows)
         if normalize:

@@ -12,19 +12,19 @@ Answer = TypeVar("Answer")
 CLIENT_GONE = 499  # nginx's number; nobody reads it
 
 
-async def within(
-    request: Request, deadline: float, work: Coroutine[Any, Any, Answer]
+async def wait_for(
+    request: Request, work: Coroutine[Any, Any, Answer]
 ) -> Answer:
     """Return what `work` returns; give it up when nobody waits any more.
 
     Args:
-        request: its body is read already.
-        deadline: seconds.
+        request: its body is read already; its service has the deadline.
         work: cancelled when it is given up, so that it costs no pass.
 
     Raises:
         ServiceError: the deadline has passed, or the client has gone.
     """
+    deadline = request.app.state.service.settings.deadline
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))
     try:

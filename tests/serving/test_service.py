@@ -238,6 +238,24 @@ def test_what_is_cut_is_said(server):
     assert "X-Truncated-Texts" not in whole.headers
 
 
+@pytest.mark.parametrize(
+    "address, wish",
+    [
+        ("text-classification", {"parameters": {"truncation": False}}),
+        ("predict", {"truncate": False}),
+        ("embed", {"truncate": False}),
+        ("feature-extraction", {"truncate": False}),
+    ],
+)
+def test_who_wants_no_text_cut_is_told_which_is_too_long(
+    address, wish, server, ask
+):
+    url = f"{server}/{address}"
+    status, refused = ask(url, {"inputs": "long " * 600} | wish)
+    assert status == 413 and "text 0" in refused["error"]
+    assert ask(url, {"inputs": "short"} | wish)[0] == 200
+
+
 DEEP = b"[" * 100_000
 # What is sent, with which headers, and the status of the refusal.
 BAD = {
