@@ -148,16 +148,24 @@ def _run_and_report(
 @JOBS
 @click.option(
     "--against",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder to compare with; default outputs/reference.",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder to compare with, default outputs/reference; with"
+    " --published a file of the form of published.yaml.",
 )
 @click.option("--no-run", is_flag=True, help="Compare what the last run left.")
+@click.option(
+    "--published",
+    is_flag=True,
+    help="Run 1 to 3 of the hub profile, and compare with what the articles"
+    " print.",
+)
 @NOTEBOOKS
 def verify(
     plain_kernels: bool,
     jobs: int,
     against: Path | None,
     no_run: bool,
+    published: bool,
     notebooks: tuple[str, ...],
 ) -> None:
     """Run NOTEBOOKS (default: the five) and compare with the reference.
@@ -168,25 +176,24 @@ def verify(
     from nlp_helpers.runner import console, tasks
     from nlp_helpers.runner import verify as comparison
 
-    outputs = paths.outputs()
-    reference = (against or outputs / "reference").resolve()
-    planned = tasks.plan("offline", notebooks)
+    compare: comparison.Articles | comparison.Reference = (
+        comparison.Articles(against)
+        if published
+        else comparison.Reference(against)
+    )
+    planned = tasks.plan(compare.profile, notebooks or compare.notebooks)
     for task in planned:
-        comparison.check_reference(reference, task.notebook)
+        compare.check(task.notebook)
     if not no_run:
         _run_and_report(
             lambda runner: runner.run(planned), True, jobs, not plain_kernels
         )
     differences = [
-        difference
-        for task in planned
-        for difference in comparison.compare(
-            outputs / "offline", reference, task.notebook
-        )
+        difference for task in planned for difference in compare(task.notebook)
     ]
     for kept in filter(None, map(comparison.describe_kept, planned)):
         click.echo(kept, err=True)
-    console.show(console.comparison(differences))
+    console.show(console.comparison(differences, whole=published))
     if any(d.verdict == comparison.DIFFERENT for d in differences):
         sys.exit(3)
 

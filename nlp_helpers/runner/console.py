@@ -15,8 +15,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from nlp_helpers.core import paths
+from nlp_helpers.core.verdicts import CLOSE, DIFFERENT, SAME, Difference
 from nlp_helpers.runner.tasks import Result
-from nlp_helpers.runner.verify import CLOSE, DIFFERENT, SAME, Difference
 
 SHOWN_METRICS = 3
 MAX_METRIC_LENGTH = 20  # characters; a longer text would swamp the table
@@ -104,8 +104,10 @@ def summary(results: Iterable[Result]) -> Table:
     return table
 
 
-def comparison(differences: Iterable[Difference]) -> Table:
-    """Tabulate what is not the same, and count what is."""
+def comparison(
+    differences: Iterable[Difference], whole: bool = False
+) -> Table:
+    """Tabulate what is not the same, or the whole; count what is."""
     compared = list(differences)
     counts = {
         verdict: sum(d.verdict == verdict for d in compared)
@@ -121,7 +123,7 @@ def comparison(differences: Iterable[Difference]) -> Table:
         title_justify="left",
     )
     for difference in compared:
-        if difference.verdict != SAME:
+        if whole or difference.verdict != SAME:
             table.add_row(
                 difference.notebook[:2],
                 difference.name,

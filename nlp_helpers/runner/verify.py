@@ -3,7 +3,6 @@
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,15 @@ import nbformat
 from nlp_helpers import parameters
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.core.verdicts import (
+    CLOSE,
+    DIFFERENT,
+    SAME,
+    Difference,
+    judge,
+)
 from nlp_helpers.core.yaml_files import read_yaml
+from nlp_helpers.language_models import published
 from nlp_helpers.runner import record, stages, tasks
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
@@ -24,18 +31,6 @@ MACHINE = (
     (re.compile(r"T_[0-9a-f]{5}"), "STYLE"),
     (re.compile(r" +"), " "),
 )
-SAME, CLOSE, DIFFERENT = "same", "within tolerance", "different"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One value beside its reference."""
-
-    notebook: str
-    name: str  # of a metric, or the number of a cell
-    expected: str
-    actual: str
-    verdict: str
 
 
 def read_tolerances() -> dict[str, Any]:
@@ -82,6 +77,62 @@ def compare(outputs: Path, reference: Path, notebook: str) -> list[Difference]:
     ]
 
 
+class Reference:
+    """Compare runs of the offline profile with a folder of the same form."""
+
+    profile = "offline"
+    notebooks: tuple[str, ...] = ()  # the five
+
+    def __init__(self, folder: Path | None) -> None:
+        """Take a folder, or outputs/reference."""
+        self.folder = (folder or paths.outputs() / "reference").resolve()
+
+    def check(self, notebook: str) -> None:
+        """Raise a UserError if the folder has not got a notebook."""
+        check_reference(self.folder, notebook)
+
+    def __call__(self, notebook: str) -> list[Difference]:
+        """Compare the last run of a notebook."""
+        return compare(paths.outputs() / self.profile, self.folder, notebook)
+
+
+class Articles:
+    """Compare runs of the hub profile with what the articles print."""
+
+    profile = "hub"
+
+    def __init__(self, path: Path | None) -> None:
+        """Take a file of the form of published.yaml, or that itself."""
+        self.path = path or published.PUBLISHED
+        self.values = published.read_published(self.path)
+        self.notebooks = tuple(self.values)
+
+    def check(self, notebook: str) -> None:
+        """Raise a UserError if no value is printed for a notebook."""
+        if notebook not in self.values:
+            raise UserError(
+                f"{paths.shown(self.path)} has no values for {notebook};"
+                f" choose from {', '.join(self.notebooks)}"
+            )
+
+    def __call__(self, notebook: str) -> list[Difference]:
+        """Compare the last run of a notebook.
+
+        Raises:
+            UserError: there is no run, or it asked another model.
+        """
+        own = paths.outputs() / self.profile / notebook / published.VALUES
+        if not own.is_file():
+            raise UserError(
+                f"there is no {paths.shown(own)}: set model_name:"
+                f" {self.values[notebook].model} in"
+                f" params/{self.profile}/{notebook}.yaml and run `python -m"
+                " nlp_helpers verify --published`"
+            )
+        values = files.read_json(own)
+        return published.compare(notebook, self.values[notebook], values)
+
+
 def describe_kept(task: tasks.Task) -> str | None:
     """Say of which run the results are, if not of the last one."""
     path = task.output.with_suffix("") / "run.json"
@@ -124,7 +175,7 @@ def compare_metrics(
             allowed = tolerances["default"]
         verdict = SAME if old == new else DIFFERENT
         if verdict == DIFFERENT and numbers and allowed:
-            verdict = _judge(old, new, allowed)
+            verdict = judge(old, new, allowed)
         yield Difference(notebook, name, _shown(old), _shown(new), verdict)
 
 
@@ -150,7 +201,7 @@ def _compare_cells(
         else:
             numbers = [map(float, NUMBER.findall(text)) for text in texts]
             verdicts = {
-                _judge(first, second, allowed)
+                judge(first, second, allowed)
                 for first, second in zip(*numbers, strict=True)
             }
             verdict = DIFFERENT if DIFFERENT in verdicts else CLOSE
@@ -171,19 +222,6 @@ def _code_cells(notebook: nbformat.NotebookNode) -> list[Any]:
 def _has_tag(cell: nbformat.NotebookNode, tag: str) -> bool:
     """Return whether a cell carries a tag."""
     return tag in cell.metadata.get("tags", [])
-
-
-def _judge(
-    expected: float, actual: float, allowed: Mapping[str, float]
-) -> str:
-    """Return the verdict on two numbers."""
-    room = max(
-        allowed.get("absolute", 0.0),
-        allowed.get("relative", 0.0) * abs(expected),
-    )
-    if expected == actual:
-        return SAME
-    return CLOSE if abs(expected - actual) <= room else DIFFERENT
 
 
 def cell_text(cell: nbformat.NotebookNode) -> str:

@@ -1,4 +1,4 @@
-"""A small Hugging Face Hub on the loopback interface, for one repository.
+"""A small Hugging Face Hub on the loopback interface.
 
 It answers the three requests that `snapshot_download` makes: what is this
 revision, which files has it, and give me this file.
@@ -20,35 +20,52 @@ def digest(path: Path) -> str:
 @contextmanager
 def serve(folder: Path, repository: str, revision: str):
     """Serve the files of `folder`; give the address and the paths asked."""
-    asked = []
+    with serve_all({(repository, revision): folder}) as served:
+        yield served
+
+
+def find_file(folder: Path, repository: str, revision: str, asked: str):
+    """Return the body and the headers of an answer, or None."""
+    model = f"/api/models/{repository}"
+    files = f"/{repository}/resolve/{revision}/"
+    headers = {"X-Repo-Commit": revision}
     content = sorted(folder.iterdir())
+    if asked.startswith(f"{model}/revision/{revision}"):
+        siblings = [{"rfilename": path.name} for path in content]
+        answer = {"id": repository, "sha": revision}
+        return json.dumps({**answer, "siblings": siblings}).encode(), headers
+    if asked.startswith(f"{model}/tree/{revision}"):
+        answer = [
+            {
+                "type": "file",
+                "path": path.name,
+                "size": path.stat().st_size,
+                "oid": digest(path),
+            }
+            for path in content
+        ]
+        return json.dumps(answer).encode(), headers
+    if asked.startswith(files):
+        path = folder / asked.removeprefix(files)
+        headers["ETag"] = f'"{digest(path)}"'
+        return path.read_bytes(), headers
+    return None
+
+
+@contextmanager
+def serve_all(folders: dict[tuple[str, str], Path]):
+    """Serve a folder for each pair of repository and revision."""
+    asked = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self, with_body=True):
             asked.append(self.path)
-            model = f"/api/models/{repository}"
-            files = f"/{repository}/resolve/{revision}/"
-            headers = {"X-Repo-Commit": revision}
-            if self.path.startswith(f"{model}/revision/{revision}"):
-                siblings = [{"rfilename": path.name} for path in content]
-                answer = {"id": repository, "sha": revision}
-                body = json.dumps({**answer, "siblings": siblings}).encode()
-            elif self.path.startswith(f"{model}/tree/{revision}"):
-                answer = [
-                    {
-                        "type": "file",
-                        "path": path.name,
-                        "size": path.stat().st_size,
-                        "oid": digest(path),
-                    }
-                    for path in content
-                ]
-                body = json.dumps(answer).encode()
-            elif self.path.startswith(files):
-                body = (folder / self.path.removeprefix(files)).read_bytes()
-                name = self.path.removeprefix(files)
-                headers["ETag"] = f'"{digest(folder / name)}"'
-            else:
+            answers = [
+                find_file(folder, *names, self.path)
+                for names, folder in folders.items()
+            ]
+            body, headers = next(filter(None, answers), (None, None))
+            if body is None:
                 self.send_error(404)
                 return
             self.send_response(200)
