@@ -9,6 +9,7 @@ hold up a classification.
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nlp_helpers import session
+from nlp_helpers.core import memory
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.serving.failures import ServiceError
 
 LOGGER = logging.getLogger(__name__)
+TRIM_SECONDS = 2.0  # between two times that memory is given back
 UNFINISHED = object()  # outcome of a value that wants another pass
 
 
@@ -161,6 +164,7 @@ class Batcher:
     def _work(self) -> None:
         """Compute pass after pass until `close`."""
         session.limit_threads()  # it counts for the thread that calls it
+        trimmed = time.monotonic()
         while (taken := self._take()) is not None:
             lane, items = taken
             if not items:
@@ -168,6 +172,9 @@ class Batcher:
             outcomes = _run(lane, items)
             self.on_pass(lane.name, len(items), sum(i.tokens for i in items))
             self._hand_back(lane, items, outcomes)
+            if time.monotonic() - trimmed > TRIM_SECONDS:
+                memory.trim()
+                trimmed = time.monotonic()
 
     def _take(self) -> tuple[Lane, list[Item]] | None:
         """Wait for the next lane's turn, and take what one pass holds."""

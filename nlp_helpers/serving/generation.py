@@ -25,6 +25,7 @@ from nlp_helpers.language_models.token_text import REPLACEMENT, token_text
 from nlp_helpers.models import fitting, loading
 from nlp_helpers.serving.batching import UNFINISHED
 from nlp_helpers.serving.failures import ServiceError
+from nlp_helpers.serving.inference import read_weights
 
 
 class Sampling(BaseModel):
@@ -116,6 +117,7 @@ class TextGenerator:
         self.tokenizer, self.model = loading.load_model(
             name, AutoModelForCausalLM, device
         )
+        read_weights(self.model)
         self.max_length = fitting.max_length(self.model.config)
         ends = self.model.generation_config.eos_token_id
         self.ends = {ends} if isinstance(ends, int) else {*(ends or [])}

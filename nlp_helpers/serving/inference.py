@@ -27,6 +27,17 @@ from nlp_helpers.models import fitting, loading, registry
 from nlp_helpers.serving.failures import ServiceError
 
 
+def read_weights(model: torch.nn.Module) -> None:
+    """Read every weight once, before the first request.
+
+    Their file is mapped into memory: without this, a request whose words
+    nobody has sent yet waits for the disk, and memory grows by their rows.
+    """
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.sum()
+
+
 class Encoder:
     """A model that reads a whole text at once; texts become token ids."""
 
@@ -43,6 +54,7 @@ class Encoder:
         self.name = name
         self.tokenizer = tokenizer
         self.model = model
+        read_weights(model)
         self.max_length = fitting.max_length(model.config, tokenizer)
 
     def encode(

@@ -4,7 +4,9 @@ from contextlib import closing
 
 import pytest
 
+from nlp_helpers.core import memory
 from nlp_helpers.core.errors import UserError
+from nlp_helpers.serving import batching as batching_module
 from nlp_helpers.serving.batching import UNFINISHED, Batcher, Lane
 from nlp_helpers.serving.failures import ServiceError
 
@@ -188,3 +190,20 @@ def test_a_model_that_cannot_be_loaded_is_tried_again(run):
     with batcher() as batching:
         run(ask(batching))
     assert len(tries) == 2
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0.0, 1), (60.0, 0)])
+def test_memory_is_given_back_from_time_to_time(
+    run, lane, doubler, monkeypatch, seconds, times
+):
+    trimmed = []
+    monkeypatch.setattr(batching_module, "TRIM_SECONDS", seconds)
+    monkeypatch.setattr(memory, "trim", lambda: trimmed.append(1))
+    doubler.may_go.set()
+
+    async def ask(batching):
+        return await asyncio.gather(*batching.submit(lane, [1, 2], [1, 1]))
+
+    with batcher() as batching:
+        assert run(ask(batching)) == [2, 4]
+    assert len(trimmed) == times
