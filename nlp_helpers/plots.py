@@ -637,23 +637,8 @@ def text_map(
     """
     figure, axes = _figure(title, 4.6 * len(labels), 4.6, len(labels))
     for axis, (meaning, names) in zip(axes, labels.items(), strict=True):
-        kinds = pd.Series(list(names))
-        for kind, colour, marker in zip(
-            sorted(kinds.unique()), MAP_COLOURS, "osD^v", strict=False
-        ):
-            rows = (kinds == kind).to_numpy()
-            colour = CLASS_COLOURS.get(kind, colour)
-            axis.plot(*points[rows].T, marker, color=colour, ms=3, label=kind)
+        _draw_map(axis, points, pd.Series(list(names)))
         axis.set_title(meaning, fontsize="medium")
-        axis.set(xticks=[], yticks=[])
-        axis.legend(
-            frameon=False,
-            ncols=3,
-            loc="upper center",
-            fontsize="small",
-            bbox_to_anchor=(0.5, 0),
-            markerscale=2,
-        )
     counted = "; ".join(
         f"{meaning}: {', '.join(sorted(set(names)))}"
         for meaning, names in labels.items()
@@ -661,5 +646,80 @@ def text_map(
     figure.description = (
         f"Maps side by side. {title}: {count(len(points), 'point')} in two"
         f" dimensions, coloured by {counted}."
+    )
+    return figure
+
+
+def class_maps(
+    points: Mapping[str, np.ndarray], classes: Sequence[str], title: str
+) -> Chart:
+    """Draw the same texts as points, once for each way to place them.
+
+    Args:
+        points: how they are placed -> (N, 2).
+        classes: the names of their classes, N; the five commonest are drawn.
+        title: of the figure.
+    """
+    kinds = pd.Series(list(classes))
+    figure, axes = _figure(title, 4.6 * len(points), 4.6, len(points))
+    drawn = kinds.value_counts().index[: len(MAP_COLOURS)]
+    for axis, (name, places) in zip(axes, points.items(), strict=True):
+        _draw_map(axis, places, kinds[kinds.isin(drawn)])
+        axis.set_title(name, fontsize="medium")
+    figure.description = (
+        f"Maps side by side. {title}: {count(len(kinds), 'text')} in two"
+        f" dimensions, {', '.join(points)}, coloured by class:"
+        f" {', '.join(drawn)}."
+    )
+    return figure
+
+
+def _draw_map(axis: Axes, points: np.ndarray, kinds: pd.Series) -> None:
+    """Draw points in the colours of their kinds, whose index is their row."""
+    for kind, colour, marker in zip(
+        sorted(kinds.unique()), MAP_COLOURS, "osD^v", strict=False
+    ):
+        rows = kinds.index[kinds == kind]
+        colour = CLASS_COLOURS.get(kind, colour)
+        axis.plot(*points[rows].T, marker, color=colour, ms=3, label=kind)
+    axis.set(xticks=[], yticks=[])
+    axis.legend(
+        frameon=False,
+        ncols=3,
+        loc="upper center",
+        fontsize="small",
+        bbox_to_anchor=(0.5, 0),
+        markerscale=2,
+    )
+
+
+def batch_layout(lengths: Sequence[int], title: str) -> Chart:
+    """Draw the tokens of a batch, padded to the longest and end to end.
+
+    Args:
+        lengths: of the texts, in tokens.
+        title: of the figure.
+    """
+    figure, (padded, packed) = _figure(title, 9.0, 2.8, columns=2)
+    longest, total = max(lengths), sum(lengths)
+    colours = [(BLUE, ORANGE)[row % 2] for row in range(len(lengths))]
+    rows = np.arange(len(lengths))
+    padded.barh(rows, longest, color=GREY)
+    padded.barh(rows, lengths, color=colours)
+    padded.set(ylabel="texts", yticks=[], xlabel="tokens; grey is padding")
+    padded.invert_yaxis()
+    starts = np.cumsum([0, *lengths])
+    packed.barh(0, lengths, left=starts[:-1], height=0.3, color=colours)
+    packed.set(yticks=[], ylim=(-1, 1), xticks=starts, xlabel="cu_seqlens")
+    packed.tick_params(axis="x", labelsize="small", rotation=90)
+    sums = (longest * len(lengths), total)
+    names = ("padded to the longest", "end to end")
+    for axis, name, tokens in zip((padded, packed), names, sums, strict=True):
+        axis.set_title(f"{name}: {tokens:,} tokens", fontsize="medium")
+    figure.description = (
+        f"Bars side by side. {title}: {count(len(lengths), 'text')} of"
+        f" {', '.join(map(str, lengths))} tokens. Padded to the longest they"
+        f" fill a rectangle of {sums[0]:,} tokens, end to end a row of"
+        f" {total:,}."
     )
     return figure

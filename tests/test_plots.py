@@ -99,6 +99,15 @@ FIGURES = {
         {"product": ["b", "a", "b"], "class": ["positive"] * 3},
         "t",
     ),
+    "class maps": lambda: plots.class_maps(
+        {
+            "before": np.array([[0, 0], [1, 1], [2, 0]]),
+            "after": np.array([[0, 0], [1, 2], [2, 0]]),
+        },
+        ["b", "a", "b"],
+        "t",
+    ),
+    "batch": lambda: plots.batch_layout([3, 5], "t"),
 }
 
 
@@ -148,6 +157,10 @@ DESCRIPTIONS = {
     "service": "Bar charts side by side. t. Median time of a request, and"
     " texts a second. 1 text: 5.0 ms, 200.0 texts; 32 texts: 40.2 ms, 800.0"
     " texts. Marks: 5 % of the requests take longer.",
+    "class maps": "Maps side by side. t: 3 texts in two dimensions, before,"
+    " after, coloured by class: b, a.",
+    "batch": "Bars side by side. t: 2 texts of 3, 5 tokens. Padded to the"
+    " longest they fill a rectangle of 10 tokens, end to end a row of 8.",
 }
 
 
