@@ -11,6 +11,7 @@ from sklearn.metrics import (
     f1_score,
     precision_recall_fscore_support,
 )
+from sklearn.neighbors import NearestNeighbors
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.labels import LABEL2ID, STARS
@@ -275,3 +276,16 @@ def worst_mistakes(
             "text": [texts[row] for row in worst],
         }
     )
+
+
+def neighbour_agreement(vectors: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of texts whose nearest neighbour has their class.
+
+    Args:
+        vectors: of N texts, (N, H); the nearest is that of the largest
+            cosine.
+        labels: their classes, (N,).
+    """
+    search = NearestNeighbors(n_neighbors=1, metric="cosine").fit(vectors)
+    nearest = search.kneighbors(return_distance=False)[:, 0]
+    return float((labels[nearest] == labels).mean())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import torch
 import transformers
@@ -39,6 +40,7 @@ def write(
     train: TokenSet,
     validation: TokenSet,
     logits: np.ndarray | None = None,
+    elsewhere: pd.DataFrame | None = None,
 ) -> Path:
     """Write README.md into a model folder, in place of an older one.
 
@@ -51,6 +53,8 @@ def write(
         validation: the validation texts.
         logits: of the validation texts, (N, classes); without them the card
             has nothing on single classes and on calibration.
+        elsewhere: what `other_texts.score_other_texts` returned, if it was
+            measured.
 
     Returns:
         The file.
@@ -70,7 +74,17 @@ def write(
             _classes(validation, logits),
             _calibration(validation, logits, settings),
         ]
-    sections.append(_limits(metrics, made["lengths"], validation, logits))
+    if elsewhere is not None:
+        sections.append(_elsewhere(elsewhere, metrics))
+    sections.append(
+        _limits(
+            metrics,
+            made["lengths"],
+            validation,
+            logits,
+            tried=elsewhere is not None,
+        )
+    )
     digest = made["sha256"]["validation.parquet"]
     header = _metadata(settings, f"{name}-fine-tuned", metrics, digest)
     body = "\n\n".join(sections)
@@ -275,19 +289,44 @@ def _calibration(
     return "\n\n".join(parts)
 
 
+def _elsewhere(scores: pd.DataFrame, metrics: Mapping[str, float]) -> str:
+    """Tabulate what a change of domain costs."""
+    rows = [
+        [
+            str(row.Index),
+            f"{row.texts:,}",
+            decimal(row.accuracy),
+            decimal(row.macro_f1),
+            f"{decimal(row.low)} to {decimal(row.high)}",
+            f"{row.macro_f1 - metrics['macro_f1']:+.3f}",
+        ]
+        for row in scores.itertuples()
+    ]
+    header = ["texts of another kind", "texts", "accuracy", "macro-F1"]
+    header += ["95 % interval", "macro-F1, against validation"]
+    return (
+        "## On texts of other kinds\n\n"
+        "Texts that people rated (Hutto and Gilbert 2014), drawn at random;"
+        " the mean rating says which class is right.\n\n"
+        f"{_table(header, rows)}"
+    )
+
+
 def _limits(
     metrics: Mapping[str, float],
     lengths: Mapping[str, Sequence[int]],
     tokens: TokenSet,
     logits: np.ndarray | None,
+    tried: bool,
 ) -> str:
     """Say what the numbers do not show, as far as it can be computed."""
     longest = sum(lengths[side][-1] for side in SIDES)
     numbers = np.bincount(tokens.labels, minlength=len(tokens.names))
     rarest = int(numbers.argmin())
+    others = "other texts cost what stands above"
     limits = [
         "The validation texts come from the same files as the training texts;"
-        " texts from elsewhere were not tried.",
+        f" {others if tried else 'texts from elsewhere were not tried'}.",
         f"Of a text the first {len(lengths['train']) - 1} tokens were read;"
         f" {count(longest, 'text')} filled them all.",
         f"The rarest class, {_clean(tokens.names[rarest])}, has"

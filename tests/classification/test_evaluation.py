@@ -217,3 +217,10 @@ def test_losses_take_arrays_that_cannot_be_written(recwarn):
     expected = np.log(1 + np.exp(-1))
     assert evaluation.losses(labels, logits) == pytest.approx(expected)
     assert not [str(each.message) for each in recwarn]
+
+
+def test_the_nearest_text_by_cosine_decides():
+    vectors = np.array([[1, 0], [9, 1], [0, 1], [0.1, 1], [1, 0.9]])
+    labels = np.array([0, 0, 1, 1, 1])
+    # The last one's nearest points the way of the first two.
+    assert evaluation.neighbour_agreement(vectors, labels) == 0.8

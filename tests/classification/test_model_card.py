@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -227,3 +228,29 @@ def test_what_was_not_measured_is_not_there(place, settings, sets, judged):
         assert heading not in card.text
     [result] = card.data.eval_results
     assert result.metric_type == "accuracy"
+
+
+def test_other_texts_are_listed_with_what_they_cost(
+    place, settings, sets, judged
+):
+    folder = copy_of(judged, place / "elsewhere")
+    checkpoint, logits, metrics = judged
+    scores = {"texts": 500, "accuracy": 0.5, "macro_f1": 0.25}
+    table_of_tweets = pd.DataFrame(
+        [{**scores, "low": 0.2, "high": 0.3}], index=["tweets"]
+    )
+    path = model_card.write(
+        folder,
+        place / "data",
+        settings,
+        metrics,
+        *sets,
+        logits,
+        table_of_tweets,
+    )
+    written = ModelCard.load(path)
+    row = table(written, "On texts of other kinds")["tweets"]
+    change = f"{0.25 - metrics['macro_f1']:+.3f}"
+    assert row == ["500", "0.500", "0.250", "0.200 to 0.300", change]
+    assert "texts from elsewhere were not tried" not in written.text
+    assert "other texts cost what stands above" in written.text
