@@ -18,7 +18,7 @@ FLOORS = (
     {"models", "parameters", "plots", "session"},
     {"data", "language_models"},
     {"classification"},
-    {"heads", "vectors"},
+    {"course", "heads", "vectors"},
     {"runner", "serving"},
     {"cli"},
     {"__main__"},

@@ -62,6 +62,7 @@ ALLOWED = {
         "ray",
         "serve",
         "vectors",
+        "course",
     ),
     "benchmarks": tuple(EXTRAS),
 }

@@ -1,0 +1,248 @@
+"""The kinds of answers: numbers, texts, tensors, tables, functions.
+
+Each tells what kind of mistake an answer looks like, and never what was
+expected.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nlp_helpers.course.task import Kind
+
+TOLERANCE = 1e-3  # relative, of numbers computed in float32
+SMALLEST = 1e-6  # below it, two numbers are the same
+
+
+def type_name(answer: Any) -> str:
+    """Say what an answer is, in words."""
+    if isinstance(answer, str):
+        return "a text"
+    if isinstance(answer, pd.DataFrame):
+        return "a table"
+    if isinstance(answer, list | tuple | set | dict):
+        return f"a {type(answer).__name__}"
+    if callable(answer):
+        return "a function"
+    if isinstance(answer, bool):
+        return "True or False"
+    if (values := _array(answer)) is not None:
+        shape = values.shape
+        return f"an array of shape {shape}" if shape else "a single number"
+    return f"a {type(answer).__name__}"
+
+
+def _array(answer: Any) -> np.ndarray | None:
+    """Return numbers of torch, NumPy, pandas or lists, or None."""
+    if hasattr(answer, "detach"):  # without importing torch
+        answer = answer.detach().cpu().float()
+    try:
+        return np.asarray(answer, dtype=float)
+    except (TypeError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class Number:
+    """A single number, of Python, NumPy or torch.
+
+    Attributes:
+        tolerance: relative; 0 for a count.
+        low: what it cannot be below; of a probability, 0.
+        high: what it cannot be above; of a probability, 1.
+    """
+
+    tolerance: float = TOLERANCE
+    low: float = -np.inf
+    high: float = np.inf
+
+    def difference(self, answer: Any, expected: Any) -> str:
+        """Compare two numbers; see `Kind`."""
+        values = None if isinstance(answer, str) else _array(answer)
+        if values is None or values.size != 1 or isinstance(answer, bool):
+            return (
+                f"a single number is asked for, and this is"
+                f" {type_name(answer)}"
+            )
+        value = float(values.reshape(-1)[0])
+        if np.isnan(value):
+            return "the number is nan: something was divided by zero"
+        if not self.low <= value <= self.high:
+            return (
+                f"{value:.4g} is not between {self.low:g} and {self.high:g},"
+                " where such a number must lie"
+            )
+        if np.isclose(value, float(expected), self.tolerance, SMALLEST):
+            return ""
+        return "the number is another one"
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text, or a list of texts; upper and lower case and spaces count.
+
+    Attributes:
+        ordered: whether the order of a list counts.
+    """
+
+    ordered: bool = True
+
+    def difference(self, answer: Any, expected: Any) -> str:
+        """Compare two texts or two lists of them; see `Kind`."""
+        if isinstance(expected, str):
+            return self._compare(answer, expected)
+        if isinstance(answer, str) or not isinstance(
+            answer, list | tuple | set | np.ndarray | pd.Series
+        ):
+            return (
+                f"a list of texts is asked for, and this is"
+                f" {type_name(answer)}"
+            )
+        given, wanted = list(answer), list(expected)
+        for each in given:
+            if not isinstance(each, str):
+                return (
+                    "a list of texts is asked for, and an element of it"
+                    f" is {type_name(each)}"
+                )
+        if given == wanted:
+            return ""
+        if sorted(given) == sorted(wanted):
+            return "the order is another one" if self.ordered else ""
+        if len(given) != len(wanted):
+            return f"the list has not as many texts as it should: {len(given)}"
+        same = sum(each in wanted for each in given)
+        return f"{same} of the {len(given)} texts are right"
+
+    def _compare(self, answer: Any, expected: str) -> str:
+        """Compare one text with another."""
+        if not isinstance(answer, str):
+            return f"a text is asked for, and this is {type_name(answer)}"
+        if answer == expected:
+            return ""
+        if answer.split() == expected.split():
+            return (
+                "it is right but for its spaces and line breaks: they belong"
+                " to the text"
+            )
+        if answer.lower() == expected.lower():
+            return "it is right but for capitals"
+        return "the text is another one"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Numbers in an array of any shape: torch, NumPy, or a list.
+
+    Attributes:
+        tolerance: relative; 0 for whole numbers.
+        sums_to_one: whether the numbers are the probabilities of one choice.
+    """
+
+    tolerance: float = TOLERANCE
+    sums_to_one: bool = False
+
+    def difference(self, answer: Any, expected: Any) -> str:
+        """Compare two arrays; see `Kind`."""
+        values, wanted = _array(answer), _array(expected)
+        if isinstance(answer, str) or values is None or wanted is None:
+            return f"numbers are asked for, and this is {type_name(answer)}"
+        if values.shape != wanted.shape:
+            return (
+                f"the shape is {values.shape}, which is not that of the answer"
+            )
+        if np.isnan(values).any():
+            return "some of the numbers are nan"
+        if np.allclose(values, wanted, self.tolerance, SMALLEST):
+            return ""
+        if self.sums_to_one and not np.isclose(values.sum(), 1, atol=1e-3):
+            return (
+                f"the numbers add up to {values.sum():.4g}, and probabilities"
+                " of one choice add up to 1"
+            )
+        same = np.isclose(values, wanted, self.tolerance, SMALLEST).sum()
+        return f"{same} of the {values.size} numbers are right"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of pandas; its index does not count, the order of rows does."""
+
+    tolerance: float = TOLERANCE
+
+    def difference(self, answer: Any, expected: Any) -> str:
+        """Compare two tables; see `Kind`."""
+        if not isinstance(answer, pd.DataFrame):
+            return f"a table is asked for, and this is {type_name(answer)}"
+        if missing := [
+            str(name)
+            for name in expected.columns
+            if name not in answer.columns
+        ]:
+            return f"the table has no column {', '.join(missing)}"
+        if len(answer) != len(expected):
+            return (
+                f"the table has not as many rows as it should: {len(answer)}"
+            )
+        for name in expected.columns:
+            given, wanted = list(answer[name]), list(expected[name])
+            if not self._same(given, wanted):
+                ordered = self._same(
+                    sorted(given, key=str), sorted(wanted, key=str)
+                )
+                problem = "is in another order" if ordered else "differs"
+                return f"the column {name} {problem}"
+        return ""
+
+    def _same(self, given: list[Any], wanted: list[Any]) -> bool:
+        """Tell whether two columns hold the same."""
+        kind: Kind = Tensor(self.tolerance)
+        if any(isinstance(value, str) for value in wanted):
+            kind = Words()
+        return not kind.difference(given, wanted)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function, called with some arguments.
+
+    Attributes:
+        result: how what it returns is compared.
+        probes: returns what it is called with, one tuple a call.
+    """
+
+    result: Kind
+    probes: Callable[[], list[tuple[Any, ...]]]
+
+    def difference(self, answer: Any, expected: Any) -> str:
+        """Compare two functions by what they return; see `Kind`."""
+        if not callable(answer):
+            return (
+                f"a function is asked for, and this is {type_name(answer)};"
+                " give its name without brackets"
+            )
+        for arguments in self.probes():
+            wanted = expected(*copy.deepcopy(arguments))
+            given = copy.deepcopy(arguments)
+            try:
+                value = answer(*given)
+            except Exception as error:  # the student's, whatever it is
+                return (
+                    f"called with {shown(arguments)}, it raises"
+                    f" {type(error).__name__}: {error}"
+                )
+            if value is None or value is ...:
+                return "the function returns nothing: it needs `return`"
+            if problem := self.result.difference(value, wanted):
+                return f"called with {shown(arguments)}: {problem}"
+        return ""
+
+
+def shown(arguments: tuple[Any, ...]) -> str:
+    """Write what a function was called with, in short."""
+    texts = [" ".join(repr(value).split()) for value in arguments]
+    return ", ".join(t if len(t) <= 80 else t[:77] + "..." for t in texts)

@@ -1,0 +1,135 @@
+"""Check an answer: right, or what kind of mistake, and where to read."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from nlp_helpers.core.errors import UserError
+from nlp_helpers.course.task import Task
+
+# Which module of `tasks` has the tasks of which notebook.
+NOTEBOOKS = {
+    "01": "next_token",
+}
+UNANSWERED = "not answered yet: write your answer where the dots are"
+
+
+class WrongAnswer(AssertionError):
+    """An answer that is not right; a notebook shows it in a line."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython prints in place of a traceback."""
+        return [str(self)]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: nothing (`problem` is empty), or a mistake."""
+
+    task: Task
+    problem: str
+
+    def __str__(self) -> str:
+        """Return the line that a student reads."""
+        if not self.problem:
+            return f"{self.task.number}: right"
+        return f"{self.task.number}: not yet. {self.message}"
+
+    @property
+    def message(self) -> str:
+        """What kind of mistake it is, and where to read."""
+        problem = self.problem[0].upper() + self.problem[1:]
+        end = "" if problem.endswith((".", "?")) else "."
+        notebook, _, _ = self.task.number.partition(".")
+        where = f'notebook {notebook}, "{self.task.read}"'
+        return f"{problem}{end} Where to read: {where}"
+
+
+def notebook_tasks(notebook: str) -> dict[str, Task]:
+    """Return the tasks of a notebook, by number, in their order.
+
+    Args:
+        notebook: `01`.
+
+    Raises:
+        UserError: there are none.
+    """
+    if notebook not in NOTEBOOKS:
+        raise UserError(
+            f"there are no tasks for notebook {notebook!r}; there are some for"
+            f" {', '.join(NOTEBOOKS)}"
+        )
+    name = f"nlp_helpers.course.tasks.{NOTEBOOKS[notebook]}"
+    tasks: tuple[Task, ...] = importlib.import_module(name).TASKS
+    return {task.number: task for task in tasks}
+
+
+def find_task(number: str) -> Task:
+    """Return the task of a number, `01.3`.
+
+    Raises:
+        UserError: there is none.
+    """
+    tasks = notebook_tasks(str(number).partition(".")[0])
+    if number not in tasks:
+        raise UserError(
+            f"there is no task {number!r}; there are {', '.join(tasks)}"
+        )
+    return tasks[number]
+
+
+def judge(task: Task, *answers: Any) -> Verdict:
+    """Compare answers with what a task expects.
+
+    Args:
+        task: the task.
+        answers: as many as the task has names: the student's own texts, if
+            it asks for any, and what is compared.
+
+    Raises:
+        UserError: they are too few or too many.
+    """
+    if len(answers) != len(task.names):
+        raise UserError(
+            f"task {task.number} asks for {', '.join(task.names)}, in this"
+            f" order; {len(answers)} answers were given"
+        )
+    if any(answer is ... or answer is None for answer in answers):
+        return Verdict(task, UNANSWERED)
+    *own, answer = answers
+    if task.own and (problem := task.own(*own)):
+        return Verdict(task, problem)
+    problem = task.kind.difference(answer, task.expected(*own))
+    if not problem:
+        return Verdict(task, "")
+    for mistake in task.mistakes:
+        if mistake.hint and not task.kind.difference(
+            answer, mistake.answer(*own)
+        ):
+            return Verdict(task, mistake.hint)
+    return Verdict(task, problem)
+
+
+def check(number: str, *answers: Any) -> None:
+    """Print whether an answer is right, or what kind of mistake it looks like.
+
+    Args:
+        number: of the task, `01.3`.
+        answers: your answer; where the task says so, your own text before it.
+
+    Raises:
+        UserError: there is no such task, or it asks for more answers.
+    """
+    print(judge(find_task(number), *answers))
+
+
+def require(number: str, *answers: Any) -> None:
+    """Raise an error unless an answer is right: for graders.
+
+    Raises:
+        WrongAnswer: says what `check` prints.
+        UserError: there is no such task, or it asks for more answers.
+    """
+    verdict = judge(find_task(number), *answers)
+    if verdict.problem:
+        raise WrongAnswer(str(verdict))

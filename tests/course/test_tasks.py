@@ -1,0 +1,225 @@
+"""Answers are told right from wrong, and usual mistakes by their names."""
+
+import subprocess
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nlp_helpers.core.errors import UserError
+from nlp_helpers.course import check, checking, require
+from nlp_helpers.course.answers import Function, Number, Table, Tensor, Words
+
+NOTEBOOKS = list(checking.NOTEBOOKS)
+TASKS = [
+    task
+    for notebook in NOTEBOOKS
+    for task in checking.notebook_tasks(notebook).values()
+]
+CASES = [
+    pytest.param(task, own, id=f"{task.number}-{index}")
+    for task in TASKS
+    for index, own in enumerate(
+        [(text,) for text in task.examples] if task.own else [()]
+    )
+]
+
+
+def ids(task):
+    return task.number
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_a_notebook_has_its_tasks(notebook):
+    tasks = list(checking.notebook_tasks(notebook).values())
+    numbers = [f"{notebook}.{n}" for n in range(1, len(tasks) + 1)]
+    assert [task.number for task in tasks] == numbers
+    assert len(tasks) >= 8
+    assert 1 <= sum(task.own is not None for task in tasks) <= 2
+    names = [name for task in tasks for name in task.names]
+    assert len(names) == len(set(names)), "one answer would replace another"
+    functions = [task for task in tasks if isinstance(task.kind, Function)]
+    assert functions, "no task asks for a function"
+
+
+@pytest.mark.parametrize("task", TASKS, ids=ids)
+def test_a_task_says_where_to_read(task, project):
+    notebook = task.number.partition(".")[0]
+    [path] = (project / "notebooks").glob(f"{notebook}_*.ipynb")
+    text = "\n".join(cell.source for cell in nbformat.read(path, 4).cells)
+    assert f"\n## {task.read}\n" in text
+
+
+@pytest.mark.parametrize(("task", "own"), CASES)
+def test_the_answer_is_right(task, own):
+    expected = task.expected(*own)
+    assert checking.judge(task, *own, expected).problem == ""
+    require(task.number, *own, expected)
+
+
+@pytest.mark.parametrize(("task", "own"), CASES)
+def test_a_usual_mistake_is_wrong_and_recognised(task, own):
+    assert len(task.mistakes) >= 3
+    for mistake in task.mistakes:
+        answer = mistake.answer(*own)
+        verdict = checking.judge(task, *own, answer)
+        assert verdict.problem, mistake
+        if mistake.hint:
+            assert verdict.problem == mistake.hint
+        with pytest.raises(checking.WrongAnswer):
+            require(task.number, *own, answer)
+
+
+@pytest.mark.parametrize(("task", "own"), CASES)
+def test_no_message_gives_the_answer_away(task, own):
+    expected = task.expected(*own)
+    texts = []
+    if isinstance(expected, str):
+        texts = [expected.strip()]
+    elif isinstance(task.kind, Number):
+        value = float(expected)
+        texts = [f"{value:.3f}", f"{value:.4g}"]
+    for mistake in task.mistakes:
+        message = str(checking.judge(task, *own, mistake.answer(*own)))
+        words = message.replace(",", " ").replace(".  ", " ").split()
+        assert not [text for text in texts if text in words], message
+
+
+@pytest.mark.parametrize("task", TASKS, ids=ids)
+@pytest.mark.parametrize("nothing", [..., None])
+def test_an_untouched_answer_is_not_right(task, nothing, capsys):
+    check(task.number, *[nothing] * len(task.names))
+    said = capsys.readouterr().out
+    assert said.startswith(f"{task.number}: not yet. Not answered")
+
+
+@pytest.mark.parametrize("task", TASKS, ids=ids)
+@pytest.mark.parametrize("answer", ["", "42", -1e9, [], {}, object(), print])
+def test_nonsense_is_wrong_and_raises_nothing(task, answer):
+    for text in task.examples or [None]:
+        own = [text] if task.own else []
+        assert checking.judge(task, *own, answer).problem
+        if own:
+            assert checking.judge(task, answer, 0.5).problem
+
+
+def test_what_a_student_reads(capsys):
+    task = TASKS[0]
+    check(task.number, task.expected())
+    check(task.number, task.mistakes[0].answer())
+    right, wrong = capsys.readouterr().out.splitlines()
+    assert right == "01.1: right"
+    assert wrong.startswith("01.1: not yet. This is the number of words")
+    assert wrong.endswith('notebook 01, "From text to token ids"')
+
+
+@pytest.mark.parametrize("number", ["01.99", "77.1", "", "one", 1.1])
+def test_an_unknown_task_is_named_in_one_line(number):
+    with pytest.raises(UserError, match="there (is|are) no task") as error:
+        check(number, 1)
+    assert "\n" not in str(error.value)
+
+
+def test_too_few_answers_are_named():
+    with pytest.raises(UserError, match="asks for my_prompt, my_ratio"):
+        check("01.9", 0.5)
+
+
+def test_the_import_is_quick(python):
+    code = (
+        "import sys; from nlp_helpers.course import check\n"
+        "heavy = ('torch', 'transformers', 'pandas', 'nbgrader', 'IPython')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [0.25, np.float32(0.25), torch.tensor(0.25), torch.tensor([[0.25]])],
+)
+def test_a_number_may_come_from_any_library(answer):
+    assert Number().difference(answer, 0.25) == ""
+    assert Number().difference(answer, 0.26)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("0.25", "a text"),
+        (True, "True or False"),
+        ([0.2, 0.3], "a list"),
+        (torch.ones(2), "array of shape (2,)"),
+        (float("nan"), "nan"),
+        (1.5, "not between 0 and 1"),
+    ],
+)
+def test_what_is_no_such_number_is_told(answer, said):
+    problem = Number(low=0, high=1).difference(answer, 0.25)
+    assert said in problem
+
+
+def test_counts_have_no_tolerance():
+    assert Number(tolerance=0).difference(1000, 1001)
+    assert not Number(tolerance=0.01).difference(1000, 1001)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("cold", "spaces"),
+        (" Cold", "capitals"),
+        (" hot", "another one"),
+        (7, "single number"),
+    ],
+)
+def test_texts_differ_in_kind(answer, said):
+    assert said in Words().difference(answer, " cold")
+
+
+def test_lists_of_texts():
+    assert not Words().difference(["a", "b"], ["a", "b"])
+    assert "order" in Words().difference(["b", "a"], ["a", "b"])
+    assert not Words(ordered=False).difference({"b", "a"}, ["a", "b"])
+    assert "1 of the 2" in Words().difference(["a", "c"], ["a", "b"])
+    assert "as many" in Words().difference(["a"], ["a", "b"])
+    assert "element" in Words().difference(["a", 1], ["a", "b"])
+    assert "a text" in Words().difference("ab", ["a", "b"])
+
+
+@pytest.mark.parametrize("make", [list, np.array, torch.tensor])
+def test_tensors_of_any_library(make):
+    kind, expected = Tensor(sums_to_one=True), torch.tensor([0.25, 0.75])
+    assert not kind.difference(make([0.25, 0.75]), expected)
+    assert "0 of the 2" in kind.difference(make([0.75, 0.25]), expected)
+    assert "add up to 2" in kind.difference(make([0.5, 1.5]), expected)
+    assert "shape" in kind.difference(make([[0.25, 0.75]]), expected)
+
+
+def test_a_table_is_compared_by_columns_and_rows():
+    expected = pd.DataFrame({"token": ["a", "b"], "p": [0.7, 0.3]})
+    kind = Table()
+    assert not kind.difference(expected[["p", "token"]], expected)
+    assert not kind.difference(expected.set_axis([5, 6]), expected)
+    assert "no column p" in kind.difference(expected[["token"]], expected)
+    assert "order" in kind.difference(expected[::-1], expected)
+    assert "p differs" in kind.difference(expected.assign(p=0.5), expected)
+    assert "rows" in kind.difference(expected.head(1), expected)
+    assert "a table" in kind.difference([1], expected)
+
+
+def test_a_function_is_called_with_copies():
+    def spoil(values):
+        values.append(1)
+        return 3.0
+
+    probes = [([1, 2],)]
+    kind = Function(Number(), lambda: probes)
+    assert not kind.difference(spoil, lambda values: len(values) + 1)
+    assert probes == [([1, 2],)]
+    assert "raises TypeError" in kind.difference(lambda: 3.0, len)
+    assert "return" in kind.difference(lambda values: None, len)
+    assert "without brackets" in kind.difference(2.0, len)
