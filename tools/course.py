@@ -34,7 +34,7 @@ c.ClearSolutions.code_stub = {{"python": {STUB!r}}}
 """
 # What of a source is no solution, but no use beside one either.
 MARKS = re.compile(r"^ *### (BEGIN|END) SOLUTION\n?", re.MULTILINE)
-DOTS = re.compile(r"^\w+ = \.\.\.\n", re.MULTILINE)
+DOTS = re.compile(r"^[\w, ]+ = \.\.\.(, \.\.\.)*\n", re.MULTILINE)
 
 
 def sources(names: Sequence[str] = ()) -> list[Path]:

@@ -15,7 +15,7 @@ import pandas as pd
 from nlp_helpers.course.task import Kind
 
 TOLERANCE = 1e-3  # relative, of numbers computed in float32
-SMALLEST = 1e-6  # below it, two numbers are the same
+SMALLEST = 1e-8  # below it, two numbers are the same
 
 
 def type_name(answer: Any) -> str:

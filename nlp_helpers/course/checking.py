@@ -10,6 +10,8 @@ from nlp_helpers.course.task import Task
 # Which module of `tasks` has the tasks of which notebook.
 NOTEBOOKS = {
     "01": "next_token",
+    "02": "fill_mask",
+    "03": "masked_bert",
 }
 UNANSWERED = "not answered yet: write your answer where the dots are"
 

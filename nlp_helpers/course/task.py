@@ -47,8 +47,8 @@ class Task:
         points: how many the task is worth.
         own: for the student's own texts: returns what is wrong with them, or
             nothing.
-        examples: for the student's own texts: some that are accepted, from
-            which the tests compute answers and mistakes.
+        examples: for the student's own texts: some that are accepted, each a
+            tuple, from which the tests compute answers and mistakes.
     """
 
     number: str
@@ -59,4 +59,4 @@ class Task:
     mistakes: tuple[Mistake, ...]
     points: int = 1
     own: Callable[..., str] | None = None
-    examples: tuple[Any, ...] = ()
+    examples: tuple[tuple[Any, ...], ...] = ()

@@ -21,9 +21,7 @@ TASKS = [
 CASES = [
     pytest.param(task, own, id=f"{task.number}-{index}")
     for task in TASKS
-    for index, own in enumerate(
-        [(text,) for text in task.examples] if task.own else [()]
-    )
+    for index, own in enumerate(task.examples or [()])
 ]
 
 
@@ -98,11 +96,11 @@ def test_an_untouched_answer_is_not_right(task, nothing, capsys):
 @pytest.mark.parametrize("task", TASKS, ids=ids)
 @pytest.mark.parametrize("answer", ["", "42", -1e9, [], {}, object(), print])
 def test_nonsense_is_wrong_and_raises_nothing(task, answer):
-    for text in task.examples or [None]:
-        own = [text] if task.own else []
+    for own in task.examples or [()]:
         assert checking.judge(task, *own, answer).problem
-        if own:
-            assert checking.judge(task, answer, 0.5).problem
+        for place in range(len(own)):
+            texts = [*own[:place], answer, *own[place + 1 :]]
+            assert checking.judge(task, *texts, 0.5).problem
 
 
 def test_what_a_student_reads(capsys):

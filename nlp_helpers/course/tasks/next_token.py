@@ -377,7 +377,10 @@ TASKS = (
             ),
         ),
         own=own_prompt_spaces,
-        examples=("My grandmother always told me that", "We bake bread with"),
+        examples=(
+            ("My grandmother always told me that",),
+            ("We bake bread with",),
+        ),
     ),
     Task(
         "01.10",
@@ -394,6 +397,6 @@ TASKS = (
             ),
         ),
         own=own_sure_prompt,
-        examples=("A B C D E F G H I J K L M N O P",),
+        examples=(("A B C D E F G H I J K L M N O P",),),
     ),
 )
