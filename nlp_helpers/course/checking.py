@@ -12,6 +12,7 @@ NOTEBOOKS = {
     "01": "next_token",
     "02": "fill_mask",
     "03": "masked_bert",
+    "04": "amazon_preprocessing",
 }
 UNANSWERED = "not answered yet: write your answer where the dots are"
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 from io import StringIO
 from typing import Any
 
-from nlp_helpers.models.loading import load_model
+from nlp_helpers.models.loading import load_model, load_tokenizer
 
 
 @lru_cache(maxsize=1)
@@ -24,3 +24,10 @@ def masked() -> tuple[Any, Any]:
 
     with redirect_stdout(StringIO()):
         return load_model("minilm-l6-mlm", BertForMaskedLM)
+
+
+@lru_cache(maxsize=1)
+def encoder_tokenizer() -> Any:
+    """Return the tokenizer of notebooks 04 and 05."""
+    with redirect_stdout(StringIO()):
+        return load_tokenizer("minilm-l6")
