@@ -13,6 +13,7 @@ NOTEBOOKS = {
     "02": "fill_mask",
     "03": "masked_bert",
     "04": "amazon_preprocessing",
+    "05": "bert_fine_tuning",
 }
 UNANSWERED = "not answered yet: write your answer where the dots are"
 
