@@ -13,7 +13,11 @@ from typing import Any
 
 import click
 import nbformat
-from nbconvert.preprocessors import ExecutePreprocessor, Preprocessor
+from nbconvert.preprocessors import (
+    CoalesceStreamsPreprocessor,
+    ExecutePreprocessor,
+    Preprocessor,
+)
 from nbformat import NotebookNode
 
 from nlp_helpers.core import files
@@ -153,6 +157,8 @@ def solution(source: NotebookNode, run: bool = True) -> NotebookNode:
                 timeout=600, kernel_name="python3", record_timing=False
             )
         )
+        # A line may come from the kernel in two pieces, or in one.
+        steps.append(CoalesceStreamsPreprocessor())
     return _convert(source, steps)
 
 
