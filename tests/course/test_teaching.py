@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from nlp_helpers.course import checking
+
 
 @pytest.fixture
 def page(project):
@@ -72,3 +74,15 @@ def test_the_wheel_carries_both_licences(project):
     assert '\nlicense-files = ["LICENSE", "LICENSE-text"]' in settings
     text = (project / "LICENSE-text").read_text(encoding="utf-8")
     assert "https://creativecommons.org/licenses/by/4.0/" in text
+
+
+def test_the_points_that_it_names_are_those_of_the_tasks(page):
+    points = [
+        [task.points for task in checking.notebook_tasks(notebook).values()]
+        for notebook in ("04", "05")
+    ]
+    (all_4, all_5), (six_4, six_5) = (
+        [sum(each[:number]) for each in points] for number in (None, 6)
+    )
+    assert f"{all_4} of {all_4} and {all_5} of {all_5} points" in page
+    assert f"first six tasks solved {six_4} and {six_5}," in page
