@@ -20,7 +20,7 @@ PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-all test-colab lab reference lint badges lock train-mlm clean distclean
+.PHONY: help setup run test test-all test-colab lab reference lint site badges lock train-mlm clean distclean
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,10 @@ lint: $(VENV)/.ready ## check style and format with ruff, types with mypy
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+site: $(VENV)/.ready $(VENV)/.docs ## build the site of notebooks, guides and API in build/site
+	$(PY) -m tools.website build/site
+	@echo "open build/site/index.html"
+
 badges: ## write the address of this repository (remote origin) into README and notebooks
 	$(PYTHON) tools/badges.py
 
@@ -95,6 +99,9 @@ $(VENV)/.locked: $(addprefix requirements/,torch-cpu.txt lock.txt cuda.txt offli
 
 $(VENV)/.vectors: $(VENV)/.locked requirements/vectors.txt
 	@$(PY) requirements/install.py vectors $(VENV)
+
+$(VENV)/.docs: $(VENV)/.locked requirements/docs.txt
+	@$(PY) requirements/install.py docs $(VENV)
 
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
 	@$(PY) requirements/install.py project $(VENV)

@@ -35,8 +35,8 @@ CONDA_PYTHON = {
     "platform_machine": "x86_64",
 }
 
-# Extras whose packages only one notebook needs; they have a list by hand.
-APART = ("vectors",)
+# Extras that not everyone needs; they have a list by hand.
+APART = ("vectors", "docs")
 
 CUDA_STACK = re.compile(r"(nvidia|cuda)-[\w.-]+|triton")
 

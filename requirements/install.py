@@ -5,8 +5,9 @@ empty folder: what an interrupted or older set-up left there is never trusted.
 While the work is going on, FOLDER/.unfinished names machine and process:
 nobody's own environment is ever emptied, nor one that another make is
 filling.  FOLDER/.locked comes last.  `install.py project FOLDER` then adds the
-project itself, in place, and FOLDER/.ready, and `install.py vectors FOLDER`
-what only notebook 07 needs, and FOLDER/.vectors.
+project itself, in place, and FOLDER/.ready; `install.py vectors FOLDER` what
+only notebook 07 needs, and FOLDER/.vectors; `install.py docs FOLDER` what only
+the site and the slides need, and FOLDER/.docs.
 
 uv installs in seconds what takes pip more than a minute.  It is given the
 indexes that pip is configured with, and where uv cannot be had or fails, pip
@@ -269,13 +270,23 @@ def install_project(venv: Path) -> None:
     (venv / ".ready").touch()
 
 
-def install_vectors(venv: Path) -> None:
-    """Add what only notebook 07 needs."""
-    print("  what notebook 07 needs besides (requirements/vectors.txt)")
+def install_apart(venv: Path, name: str, what: str) -> None:
+    """Add the packages of a list that `make setup` leaves out."""
+    print(f"  {what} (requirements/{name}.txt)", flush=True)
     installer = Installer(venv)
     installer.find_uv(fetch=False)
-    installer.install(*hashed("vectors.txt"))
-    (venv / ".vectors").touch()
+    installer.install(*hashed(f"{name}.txt"))
+    (venv / f".{name}").touch()
+
+
+def install_vectors(venv: Path) -> None:
+    """Add what only notebook 07 needs."""
+    install_apart(venv, "vectors", "what notebook 07 needs besides")
+
+
+def install_docs(venv: Path) -> None:
+    """Add what only the site and the slides need."""
+    install_apart(venv, "docs", "what the site and the slides need")
 
 
 def main() -> None:
@@ -284,12 +295,13 @@ def main() -> None:
         "packages": install_packages,
         "project": install_project,
         "vectors": install_vectors,
+        "docs": install_docs,
     }
     try:
         _, action, folder = sys.argv
         act = actions[action]
     except (ValueError, KeyError):
-        sys.exit("usage: install.py packages|project|vectors FOLDER")
+        sys.exit("usage: install.py packages|project|vectors|docs FOLDER")
     try:
         act(Path(folder))
     except OSError as error:

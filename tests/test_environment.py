@@ -29,6 +29,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 LOCK_FILES = (
     "lock.txt",
     "cuda.txt",
+    "docs.txt",
     "offline.txt",
     "torch-cpu.txt",
     "uv.txt",
@@ -37,8 +38,8 @@ LOCK_FILES = (
 TORCH = "2.13.0"
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 
-# Those in no lock, since one notebook alone needs them: extra -> list.
-APART = {"vectors": "vectors.txt"}
+# Those in no lock, since not everyone needs them: extra -> list.
+APART = {"vectors": "vectors.txt", "docs": "docs.txt"}
 LOCKED_EXTRAS = tuple(name for name in EXTRAS if name not in APART)
 
 # The extras of which environment.yml has the packages.
@@ -51,6 +52,7 @@ ALLOWED = {
     "nlp_helpers/runner": ("runner",),
     "nlp_helpers/serving": ("serve", "ray"),
     "tools/mlm_head": ("mlm-head",),
+    "tools/website": ("docs",),
     "notebooks": ("notebooks", "attribution"),
     "tests": (
         "notebooks",

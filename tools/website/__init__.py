@@ -1,0 +1,1 @@
+"""The site and the slides: what is read without running anything."""
