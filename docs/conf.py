@@ -33,8 +33,8 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 4
-smartquotes = False
-exclude_patterns = ["**/.ipynb_checkpoints"]
+smartquotes_action = "D"  # dashes alone
+exclude_patterns = ["course/student"]  # to download; the page has more
 
 # Docstrings: Google's sections, and code between single backticks.
 default_role = "code"
@@ -42,9 +42,8 @@ autodoc_default_options = {
     "member-order": "bysource",
     "exclude-members": "set",  # matplotlib writes it for every figure
 }
-autodoc_typehints = "description"
 autodoc_typehints_format = "short"
-autodoc_typehints_description_target = "documented"
+maximum_signature_line_length = 60
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 add_module_names = False
@@ -54,9 +53,13 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_last_updated_fmt = ""
 html_show_sphinx = False
+html_use_index = False  # the search finds more, on any screen
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_favicon = "static/favicon.svg"
+html_context = {"default_mode": "auto"}  # light or dark, as the reader has it
 html_theme_options = {
+    "navbar_persistent": [],  # the search is at the top of the menu
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "use_download_button": True,

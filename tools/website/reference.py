@@ -13,14 +13,19 @@ from tools.website.staging import ROOT
 NOT_IMPORTED = "runner/forkserver_main"
 ALONE = "modules"  # page of those that are in no room
 MODULE = """\
-## `{module}`
-
-{job}.
+## `{dotted}`
 
 ```{{eval-rst}}
-.. automodule:: nlp_helpers.{dotted}
+.. automodule:: {name}
    :members:
 ```
+"""
+INDEX = """\
+# API
+
+The package `nlp_helpers`, room by room, from its docstrings. \
+[Architecture](../docs/architecture.md) says how the rooms hang together.
+
 """
 
 
@@ -40,27 +45,40 @@ def read_jobs() -> dict[str, str]:
 def import_modules() -> None:
     """Import every module that the pages describe."""
     for module in read_jobs():
-        import_module(f"nlp_helpers.{module.replace('/', '.')}")
+        import_module(name_of(module))
 
 
 def write_pages() -> dict[str, str]:
     """Return the pages of the API, each with its content."""
+    jobs = read_jobs()
     rooms: dict[str, list[str]] = {}
-    for module, job in read_jobs().items():
+    for module in jobs:
         room = module.split("/")[0] if "/" in module else ALONE
-        rooms.setdefault(room, []).append(
-            MODULE.format(
-                module=module, dotted=module.replace("/", "."), job=job
-            )
-        )
-    pages = {}
-    for room, modules in rooms.items():
-        title = "Modules of their own" if room == ALONE else room
-        pages[f"api/{room}.md"] = "\n".join([f"# {title}\n", *modules])
-    toctree = "\n".join(["```{toctree}", *rooms, "```"])
-    pages["api/index.md"] = (
-        "# API\n\nThe package `nlp_helpers`, room by room, from its"
-        " docstrings. [Architecture](../docs/architecture.md) says how the"
-        f" rooms hang together.\n\n{toctree}\n"
-    )
+        rooms.setdefault(room, []).append(module)
+    pages = {
+        f"api/{room}.md": write_room(room, modules)
+        for room, modules in rooms.items()
+    }
+    rows = [
+        f"| {{py:mod}}`{module} <{name_of(module)}>` | {job} |"
+        for module, job in jobs.items()
+    ]
+    lines = ["```{toctree}", ":hidden:", "", *rooms, "```", ""]
+    lines += ["| module | its one job |", "|---|---|", *rows, ""]
+    pages["api/index.md"] = INDEX + "\n".join(lines)
     return pages
+
+
+def write_room(room: str, modules: list[str]) -> str:
+    """Return the page of a room."""
+    title = "Modules of their own" if room == ALONE else room
+    parts = [
+        MODULE.format(dotted=module.replace("/", "."), name=name_of(module))
+        for module in modules
+    ]
+    return "\n".join([f"# {title}\n", *parts])
+
+
+def name_of(module: str) -> str:
+    """Return the full name of room/module."""
+    return f"nlp_helpers.{module.replace('/', '.')}"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from tools import badges
-from tools.website import diagram
+from tools.website import diagram, tasks
 
 ROOT = badges.ROOT
 # Where the pages of a folder are: file of the repository -> page.
@@ -22,11 +22,10 @@ FOLDERS = {
     "outputs/reference": "notebooks",
     "docs": "docs",
     "course": "course",
-    "course/student": "course/student",
-    "course/solutions": "course/solutions",
+    "course/solutions": "course",
 }
 # What is linked to by the name of another file.
-SAME = {"notebooks": "outputs/reference"}
+SAME = {"notebooks": "outputs/reference", "course/student": "course/solutions"}
 SINGLE = {
     "docs/index.md": "index.md",
     "README.md": "project/readme.md",
@@ -36,7 +35,8 @@ SINGLE = {
         "project/model_card.md"
     ),
 }
-SUFFIXES = (".md", ".ipynb")
+# The course's own notebooks have the hidden tests; none of them is shown.
+SUFFIXES = ((".md", ".ipynb"), (".md",))
 # Code, in which brackets are no link, or a link.
 CODE_OR_LINK = re.compile(
     r"(?P<code>^ *(?P<fence>```+).*?^ *(?P=fence) *$|^ {4}.*?$"
@@ -57,7 +57,7 @@ def find_page(path: str) -> str | None:
     shown = ROOT / folder / pure.name
     if folder not in FOLDERS or not shown.is_file():
         return None
-    if pure.suffix not in SUFFIXES:
+    if pure.suffix not in SUFFIXES[folder == "course"]:
         return None
     return f"{FOLDERS[folder]}/{pure.name}"
 
@@ -123,6 +123,10 @@ def link_text(text: str, source: str, page: str) -> str:
 def stage_notebook(content: str, source: str, page: str) -> str:
     """Return a notebook as the site shows it: with links, set-up folded."""
     notebook = json.loads(content)
+    if source.startswith("course/"):
+        student = ROOT / "course" / "student" / PurePosixPath(source).name
+        tasks.fold_solutions(notebook, json.loads(student.read_text("utf-8")))
+        tasks.say_where(notebook, student.name)
     for cell in notebook["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
@@ -165,6 +169,8 @@ def stage(folder: Path, made: dict[str, str]) -> None:
     for source, page in find_sources():
         content = (ROOT / source).read_text(encoding="utf-8")
         pages[page] = change[Path(page).suffix](content, source, page)
+    for path in (ROOT / "course" / "student").glob("*.ipynb"):  # to download
+        pages[f"course/student/{path.name}"] = path.read_text("utf-8")
     pages["index.md"] = drop_empty_lists(pages["index.md"], pages)
     for page, content in pages.items():
         path = folder / page

@@ -1,0 +1,48 @@
+"""The tasks of the course on one page: what is asked, and its solution folded.
+
+The student's notebook has the starter code, the solution notebook the same
+cells solved and executed. A cell keeps its id in both.
+"""
+
+import copy
+from typing import Any
+
+DOWNLOAD = (
+    "Solve them in a copy of your own: {{download}}`{name} <student/{name}>`."
+    " The solutions are here, folded, for when you have tried."
+)
+PROMPTS = {
+    "code_prompt_show": "Show the solution",
+    "code_prompt_hide": "Hide the solution",
+}
+
+
+def fold_solutions(solved: dict[str, Any], student: dict[str, Any]) -> None:
+    """Put the starter code before each solution, and fold the solution.
+
+    Args:
+        solved: the solution notebook; it is changed.
+        student: the student's notebook, with nbgrader's marks.
+    """
+    starters = {
+        cell["id"]: cell
+        for cell in student["cells"]
+        if cell["metadata"].get("nbgrader", {}).get("solution")
+    }
+    cells = []
+    for cell in solved["cells"]:
+        if starter := starters.get(cell["id"]):
+            shown = copy.deepcopy(starter)
+            shown["id"] = f"{cell['id']}-task"
+            cells.append(shown)
+            cell["metadata"].setdefault("tags", []).append("hide-cell")
+            cell["metadata"]["mystnb"] = PROMPTS
+        cells.append(cell)
+    solved["cells"] = cells
+
+
+def say_where(solved: dict[str, Any], name: str) -> None:
+    """Say below the title where the student's notebook can be had."""
+    text = DOWNLOAD.format(name=name)
+    note = {"cell_type": "markdown", "id": "site-download", "metadata": {}}
+    solved["cells"].insert(1, {**note, "source": text})
