@@ -20,7 +20,7 @@ PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-all test-colab lab reference lint site badges lock train-mlm clean distclean
+.PHONY: help setup run test test-all test-colab lab reference lint site slides badges lock train-mlm clean distclean
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ lint: $(VENV)/.ready ## check style and format with ruff, types with mypy
 site: $(VENV)/.ready $(VENV)/.docs ## build the site of notebooks, guides and API in build/site
 	$(PY) -m tools.website build/site
 	@echo "open build/site/index.html"
+
+slides: $(VENV)/.ready $(VENV)/.docs ## write slides of the notebooks into build/slides
+	$(PY) -m tools.website.slides build/slides
 
 badges: ## write the address of this repository (remote origin) into README and notebooks
 	$(PYTHON) tools/badges.py

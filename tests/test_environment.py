@@ -52,7 +52,7 @@ ALLOWED = {
     "nlp_helpers/runner": ("runner",),
     "nlp_helpers/serving": ("serve", "ray"),
     "tools/mlm_head": ("mlm-head",),
-    "tools/website": ("docs",),
+    "tools/website": ("docs", "runner"),
     "notebooks": ("notebooks", "attribution"),
     "tests": (
         "notebooks",
@@ -65,6 +65,7 @@ ALLOWED = {
         "serve",
         "vectors",
         "course",
+        "docs",
     ),
     "benchmarks": tuple(EXTRAS),
 }
