@@ -40,7 +40,7 @@ run: $(VENV)/.ready ## run NOTEBOOKS headless with the parameters of PROFILE
 test: $(VENV)/.ready ## run the tests but the slow ones (PYTEST_ARGS="-k word": some of them)
 	$(PY) -m pytest --nbval -n 2 --dist loadscope -m "not slow" $(PYTEST_ARGS)
 
-test-all: $(VENV)/.ready $(VENV)/.vectors ## run every test (PYTEST_ARGS="-m slow": the slow ones alone)
+test-all: $(VENV)/.ready $(VENV)/.vectors $(VENV)/.docs ## run every test (PYTEST_ARGS="-m slow": the slow ones alone)
 	$(PY) -m pytest --nbval -n 2 --dist loadscope $(PYTEST_ARGS)
 
 test-colab: $(VENV)/.ready ## run the notebooks as on Colab (5 GB; COLAB_TORCH=torch==2.13.0+cpu: another torch)

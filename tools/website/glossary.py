@@ -66,6 +66,8 @@ def pattern() -> re.Pattern[str]:
 
 def is_prose(text: nodes.Text) -> bool:
     """Say whether a text stands in a paragraph, free of links and code."""
+    if isinstance(text.parent, nodes.emphasis) and len(text.split()) > 3:
+        return False  # the title of a work
     in_paragraph = False
     node = text.parent
     while node is not None:
