@@ -79,7 +79,7 @@ def save(figure: Figure, path: Path) -> Picture:
     return Picture(path.read_bytes(), title, description or title)
 
 
-def _figure(
+def new_figure(
     title: str,
     width: float = 7.0,
     height: float = 3.5,
@@ -96,7 +96,7 @@ def _figure(
     return figure, axes
 
 
-def _join(parts: Iterable[str]) -> str:
+def join_named(parts: Iterable[str]) -> str:
     """Return the parts of a description as a list in a sentence."""
     first = list(parts)
     more = len(first) - MAX_NAMED
@@ -105,10 +105,10 @@ def _join(parts: Iterable[str]) -> str:
     return ", ".join(first)
 
 
-def _name_bars(names: Iterable[str], values: Iterable[float]) -> str:
+def name_bars(names: Iterable[str], values: Iterable[float]) -> str:
     """Return the bars of a chart, each with its length."""
     pairs = zip(names, values, strict=True)
-    return _join(f"{name} {decimal(value)}" for name, value in pairs)
+    return join_named(f"{name} {decimal(value)}" for name, value in pairs)
 
 
 def _draw_probabilities(
@@ -128,9 +128,9 @@ def probability_bars(
     tokens: Sequence[str], probabilities: Sequence[float], title: str
 ) -> Chart:
     """Draw one bar a token, first token on top."""
-    figure, [axis] = _figure(title, height=0.9 + 0.28 * len(tokens))
+    figure, [axis] = new_figure(title, height=0.9 + 0.28 * len(tokens))
     _draw_probabilities(axis, tokens, probabilities)
-    named = _name_bars(tokens, probabilities)
+    named = name_bars(tokens, probabilities)
     figure.description = f"Bar chart. {title}: probability of {named}."
     return figure
 
@@ -141,7 +141,7 @@ def candidate_bars(
     """Draw several top-k lists side by side: name -> (tokens, scores)."""
     rows = max(len(tokens) for tokens, _ in tables.values())
     # One scale for all, so that long bars mean sure answers.
-    figure, axes = _figure(
+    figure, axes = new_figure(
         title, 3.6 * len(tables), 1.3 + 0.28 * rows, len(tables), sharex=True
     )
     for axis, (name, (tokens, scores)) in zip(
@@ -151,7 +151,7 @@ def candidate_bars(
         axis.set_title(name, fontsize="medium", parse_math=False)
         axis.locator_params(axis="x", nbins=4)  # more would touch
     named = "; ".join(
-        f"{name}: {_name_bars(tokens, scores)}"
+        f"{name}: {name_bars(tokens, scores)}"
         for name, (tokens, scores) in tables.items()
     )
     figure.description = f"Bar charts side by side. {title}. {named}."
@@ -160,7 +160,7 @@ def candidate_bars(
 
 def class_balance(counts: pd.Series, title: str) -> Chart:
     """Draw the number of rows of each class (index: class names)."""
-    figure, [axis] = _figure(title, height=max(2.2, 1 + 0.25 * len(counts)))
+    figure, [axis] = new_figure(title, height=max(2.2, 1 + 0.25 * len(counts)))
     colours = [CLASS_COLOURS.get(name, BLUE) for name in counts.index]
     bars = axis.barh(list(counts.index), counts.to_numpy(), color=colours)
     axis.bar_label(bars, fmt="{:,.0f}", padding=3)
@@ -168,7 +168,7 @@ def class_balance(counts: pd.Series, title: str) -> Chart:
     axis.margins(x=0.1)
     axis.set_xlabel("rows")
     shown = counts if len(counts) <= MAX_CLASSES else counts.nlargest(3)
-    named = _join(f"{name} {number:,}" for name, number in shown.items())
+    named = join_named(f"{name} {number:,}" for name, number in shown.items())
     if len(shown) < len(counts):
         named = f"of {len(counts)} classes the largest are {named}"
     figure.description = f"Bar chart. {title}: {named}."
@@ -179,7 +179,7 @@ def length_histogram(
     lengths: Sequence[int], max_length: int, title: str
 ) -> Chart:
     """Draw the distribution of text lengths in tokens."""
-    figure, [axis] = _figure(title, height=3.0)
+    figure, [axis] = new_figure(title, height=3.0)
     first, last = min(lengths), max(lengths)
     # Whole tokens to a bar: else one bar counts one length, the next two.
     width = -(-(last - first + 1) // MAX_BARS)
@@ -214,7 +214,7 @@ def loss_curves(
         validations: name of a run -> steps, each with the validation loss
             after it.
     """
-    figure, [axis] = _figure(title)
+    figure, [axis] = new_figure(title)
     named = []
     for (name, values), colour in zip(
         losses.items(), cycle((BLUE, ORANGE, GREEN, GREY)), strict=False
@@ -232,7 +232,7 @@ def loss_curves(
             at, values = zip(*points, strict=True)
             axis.plot(at, values, "D", color=colour, mec="black", label=label)
             named.append(
-                f"{label}: {_join(decimal(loss) for _, loss in points)}"
+                f"{label}: {join_named(decimal(loss) for _, loss in points)}"
             )
     axis.set(xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
     axis.legend(frameon=False)
@@ -246,7 +246,7 @@ def confusion_matrix(
     """Draw counts, rows the true classes, columns the predicted ones."""
     few = len(names) <= MAX_CLASSES  # else numbers and words are in the way
     side = 1 if few else min(4.0, len(names) / MAX_CLASSES)
-    figure, [axis] = _figure(title, 4.2 * side, 3.8 * side)
+    figure, [axis] = new_figure(title, 4.2 * side, 3.8 * side)
     fractions = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
     image = axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(matrix.shape) if few else ():
@@ -256,7 +256,7 @@ def confusion_matrix(
             f"{matrix[row, column]}",
             ha="center",
             va="center",
-            color=_text_colour(image, fractions[row, column]),
+            color=text_colour(image, fractions[row, column]),
         )
     ticks = range(len(names))
     axis.set_xticks(ticks, names, rotation=0 if len(names) < 5 else 90)
@@ -270,7 +270,7 @@ def confusion_matrix(
         )
         return figure
     rows = "; ".join(
-        f"of the {name} texts, {_name_bars(names, row)}"
+        f"of the {name} texts, {name_bars(names, row)}"
         for name, row in zip(names, fractions, strict=True)
     )
     figure.description = (
@@ -280,7 +280,7 @@ def confusion_matrix(
     return figure
 
 
-def _text_colour(image: ScalarMappable, value: float) -> str:
+def text_colour(image: ScalarMappable, value: float) -> str:
     """Return black or white, what stands out more from a field's colour."""
     red, green, blue, _ = image.to_rgba(np.array(value))
     luminance = sum(
@@ -301,7 +301,7 @@ def score_bars(
         reference: name and macro-F1 of what is drawn as a line, if any.
         title: of the figure.
     """
-    figure, [axis] = _figure(title, height=1.3 + 0.4 * len(scores))
+    figure, [axis] = new_figure(title, height=1.3 + 0.4 * len(scores))
     macro_f1 = scores["macro_f1"]
     # With few texts the figure itself can lie outside of its interval.
     spread = np.maximum(
@@ -337,7 +337,7 @@ def reliability_diagram(table: pd.DataFrame, title: str) -> Chart:
         table: columns `confidence`, `accuracy` and `texts`.
         title: of the figure.
     """
-    figure, [left, right] = _figure(title, 7.6, 3.4, columns=2)
+    figure, [left, right] = new_figure(title, 7.6, 3.4, columns=2)
     left.plot([0, 1], [0, 1], color=GREY, ls="--", label="as sure as right")
     left.plot(table["confidence"], table["accuracy"], color=BLUE, marker="o")
     left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
@@ -369,7 +369,7 @@ def token_scores(
     """
     laid_out = [_lay_out(tokens) for _, tokens, _ in texts]
     height = sum(lines + 1.6 for lines, _ in laid_out)
-    figure, [axis] = _figure(title, LINE_WIDTH, 1.3 + LINE_HEIGHT * height)
+    figure, [axis] = new_figure(title, LINE_WIDTH, 1.3 + LINE_HEIGHT * height)
     axis.set(xlim=(0, LINE_CHARACTERS), ylim=(height, 0))
     axis.axis("off")
     highest = max(abs(score) for _, _, scores in texts for score in scores)
@@ -391,7 +391,7 @@ def token_scores(
                 Rectangle(corner, *size, color=image.to_rgba(np.array(score)))
             )
             x, y = corner[0] + size[0] / 2, corner[1] + 0.45
-            ink = _text_colour(image, score)
+            ink = text_colour(image, score)
             middle = axis.text(
                 x, y, token, color=ink, parse_math=False, **font
             )
@@ -436,7 +436,7 @@ def interval_lines(
         labels: of both axes.
         title: of the figure.
     """
-    figure, [axis] = _figure(title)
+    figure, [axis] = new_figure(title)
     axis.axhline(0, color=GREY, lw=0.8)
     named = []
     for (name, (means, low, high)), colour, marker in zip(
@@ -447,7 +447,7 @@ def interval_lines(
     ):
         axis.plot(points, means, color=colour, marker=marker, label=name)
         axis.fill_between(points, low, high, color=colour, alpha=0.2, lw=0)
-        listed = _join(
+        listed = join_named(
             f"{decimal(mean)} at {point:g}"
             for point, mean in zip(points, means, strict=True)
         )
@@ -471,7 +471,7 @@ def sweep(
         metric: what is drawn.
         title: of the figure.
     """
-    figure, axes = _figure(
+    figure, axes = new_figure(
         title, 1.5 + 3 * len(parameters), columns=len(parameters)
     )
     for axis, name in zip(axes, parameters, strict=True):
@@ -499,7 +499,7 @@ def accuracy_by(table: pd.DataFrame, xlabel: str, title: str) -> Chart:
         xlabel: what the index is.
         title: of the figure.
     """
-    figure, [axis] = _figure(title)
+    figure, [axis] = new_figure(title)
     named = []
     for (name, values), colour in zip(
         table.items(), cycle((BLUE, ORANGE, GREEN)), strict=False
@@ -526,7 +526,7 @@ def learning_curve(
         levels: name -> macro-F1 of what takes no labels, drawn as a line.
         title: of the figure.
     """
-    figure, [axis] = _figure(title, height=4.2)
+    figure, [axis] = new_figure(title, height=4.2)
     named = []
     for (name, of_method), colour in zip(
         points.groupby("method", sort=False), (BLUE, ORANGE), strict=False
@@ -560,7 +560,7 @@ def service_bars(table: pd.DataFrame, title: str) -> Chart:
             ms, and `texts a second`; index: what was asked.
         title: of the figure.
     """
-    figure, axes = _figure(title, 8.4, 1.5 + 0.4 * len(table), columns=2)
+    figure, axes = new_figure(title, 8.4, 1.5 + 0.4 * len(table), columns=2)
     names = [str(name) for name in table.index]
     columns = {"ms a request": "median", "texts a second": "texts a second"}
     for axis, (label, column) in zip(axes, columns.items(), strict=True):
@@ -593,7 +593,7 @@ def sense_layers(
         levels: name -> accuracy of what has no layers, drawn as lines.
         title: of the figure.
     """
-    figure, [left, right] = _figure(title, 8.4, 3.4, columns=2)
+    figure, [left, right] = new_figure(title, 8.4, 3.4, columns=2)
     numbers = np.arange(len(layers))
     for name, colour, marker in (
         ("between", ORANGE, "s"),
@@ -635,7 +635,7 @@ def text_map(
         labels: what the colours mean -> N names, of five or fewer kinds.
         title: of the figure.
     """
-    figure, axes = _figure(title, 4.6 * len(labels), 4.6, len(labels))
+    figure, axes = new_figure(title, 4.6 * len(labels), 4.6, len(labels))
     for axis, (meaning, names) in zip(axes, labels.items(), strict=True):
         _draw_map(axis, points, pd.Series(list(names)))
         axis.set_title(meaning, fontsize="medium")
