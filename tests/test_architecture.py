@@ -16,7 +16,7 @@ FLOORS = (
     {"core", "hosted"},
     {"formatting"},
     {"models", "parameters", "plots", "session"},
-    {"data", "language_models"},
+    {"data", "language_models", "plots_tokens"},
     {"classification"},
     {"course", "heads", "vectors"},
     {"runner", "serving"},
