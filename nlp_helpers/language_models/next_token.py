@@ -10,7 +10,7 @@ from nlp_helpers.core.errors import UserError
 from nlp_helpers.language_models.token_text import ids_text, token_text
 from nlp_helpers.models import fitting
 
-CHOICES = 5  # shown of each step
+OTHERS = 3  # tokens that a step could have chosen, of its table
 SHOWN_TEXT = 80  # characters of the text before a step: the newest
 
 
@@ -84,27 +84,26 @@ def decode_greedily(
 
     Returns:
         The prompt with its continuation, shape (1, T + steps), and a table
-        with one row a step: the end of the text so far and the CHOICES best
-        tokens with their probabilities.
+        with one row a step: the end of the `text so far`, the `token` that
+        was chosen, its `probability`, and the best OTHERS `instead` of it.
     """
     rows = []
-    for step in range(1, num_steps + 1):
+    for _ in range(num_steps):
         logits = next_token_logits(model, input_ids)
-        best = top_k_table(logits, tokenizer, CHOICES)
+        best = top_k_table(logits, tokenizer, 1 + OTHERS)
         text = ids_text(tokenizer, input_ids[0].tolist())
+        pairs = zip(best["token"], best["probability"], strict=True)
+        [(token, probability), *others] = pairs
+        listed = (f"{t!r} {formatting.decimal(p)}" for t, p in others)
         text = formatting.ending(text, SHOWN_TEXT)
-        row = {"step": step, "text so far": text}
-        for rank, token, probability in zip(
-            best.index, best["token"], best["probability"], strict=True
-        ):
-            shown = formatting.decimal(probability)
-            row[f"choice {rank}"] = f"{token!r} {shown}"
-        rows.append(row)
+        rows.append((text, token, probability, ", ".join(listed)))
         chosen = logits.argmax().reshape(1, 1)
         input_ids = torch.cat([input_ids, chosen], dim=1)
         if chosen.item() == tokenizer.eos_token_id:
             break
-    return input_ids, pd.DataFrame(rows).set_index("step")
+    columns = ["text so far", "token", "probability", "instead"]
+    numbers = pd.RangeIndex(1, len(rows) + 1, name="step")
+    return input_ids, pd.DataFrame(rows, columns=columns, index=numbers)
 
 
 def top_p_filter(logits: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -1,6 +1,4 @@
-import ast
 import copy
-import re
 
 import numpy as np
 import pytest
@@ -53,12 +51,26 @@ def test_the_table_of_steps_shows_the_newest_words(causal):
     _, steps = next_token.decode_greedily(model, tokenizer, ids, 2)
     first, second = steps["text so far"]
     assert first.startswith("...") and first.endswith("recipe begins with")
-    taken = re.match(r"(' \w+') (0\.\d{3})$", steps["choice 1"].iloc[0])
-    assert taken, steps
-    newest = ast.literal_eval(taken.group(1))
+    newest = steps["token"].iloc[0]
     assert second.endswith("recipe begins with" + newest)
     shown = formatting.as_html(steps)
     assert first in shown and second in shown  # whole
+
+
+def test_the_table_of_steps_says_what_was_chosen_and_what_was_not(causal):
+    tokenizer, model = causal
+    ids = tokenizer("The recipe begins with", return_tensors="pt").input_ids
+    decoded, steps = next_token.decode_greedily(model, tokenizer, ids, 2)
+    for length, row in zip((-2, -1), steps.itertuples(), strict=True):
+        logits = next_token.next_token_logits(model, decoded[:, :length])
+        best = next_token.top_k_table(logits, tokenizer, 4)
+        assert row.token == tokenizer.decode([decoded[0, length]])
+        assert row.probability == pytest.approx(best["probability"].iloc[0])
+        others = best.iloc[1:]
+        assert row.instead == ", ".join(
+            f"{other.token!r} {formatting.decimal(other.probability)}"
+            for other in others.itertuples()
+        )
 
 
 def test_decoding_stops_at_the_end_of_the_text(causal):
