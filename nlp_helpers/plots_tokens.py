@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter
 
 from nlp_helpers import formatting, plots
 from nlp_helpers.formatting import count, decimal
-from nlp_helpers.plots import BLUE, GREEN, GREY, ORANGE, Chart
+from nlp_helpers.plots import BLUE, GREY, ORANGE, Chart
 
 BYTE = re.compile("<0x([0-9A-F]{2})>")  # as token_text shows it
 VISIBLE = str.maketrans({" ": "␣", "\n": "⏎", "\r": "⏎", "\t": "⇥"})
@@ -167,12 +167,14 @@ def mass_curves(
     cuts, shares = [], []
     for (temperature, probabilities), colour, style in zip(
         ordered.items(),
-        cycle((BLUE, GREEN, ORANGE, GREY)),
+        cycle(plots.MAP_COLOURS),
         cycle(("-", "--", "-.", ":")),
         strict=False,
     ):
         mass = probabilities.cumsum(dtype=np.float64)
-        kept = int((mass - probabilities < top_p).sum())
+        # As top_p_filter: what lies before a token does not yet suffice.
+        before = mass - probabilities
+        kept = int((before < top_p).sum()) if top_p < 1 else len(mass)
         label = f"temperature {temperature:g}: keeps {count(kept, 'token')}"
         ranks = np.arange(1, len(mass) + 1)
         axis.plot(ranks, mass, ls=style, color=colour, lw=2, label=label)

@@ -178,6 +178,12 @@ def test_the_curves_add_up_and_are_marked_where_top_p_cuts():
     assert sharp.get_linestyle() != flat.get_linestyle()
 
 
+def test_a_top_p_of_1_keeps_what_is_too_small_to_count():
+    tiny = np.array([1, 1e-20, 1e-20])
+    figure = plots_tokens.mass_curves({1.0: tiny}, 1.0, "t")
+    assert "temperature 1: keeps 3 tokens." in figure.description
+
+
 @pytest.mark.parametrize(
     ("top_p", "kept"), [(0.4, 1), (0.5, 1), (0.51, 2), (0.875, 3), (1, 4)]
 )
