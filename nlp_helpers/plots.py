@@ -661,7 +661,7 @@ def class_maps(
         title: of the figure.
     """
     kinds = pd.Series(list(classes))
-    figure, axes = _figure(title, 4.6 * len(points), 4.6, len(points))
+    figure, axes = new_figure(title, 4.6 * len(points), 4.6, len(points))
     drawn = kinds.value_counts().index[: len(MAP_COLOURS)]
     for axis, (name, places) in zip(axes, points.items(), strict=True):
         _draw_map(axis, places, kinds[kinds.isin(drawn)])
@@ -700,7 +700,7 @@ def batch_layout(lengths: Sequence[int], title: str) -> Chart:
         lengths: of the texts, in tokens.
         title: of the figure.
     """
-    figure, (padded, packed) = _figure(title, 9.0, 2.8, columns=2)
+    figure, (padded, packed) = new_figure(title, 9.0, 2.8, columns=2)
     longest, total = max(lengths), sum(lengths)
     colours = [(BLUE, ORANGE)[row % 2] for row in range(len(lengths))]
     rows = np.arange(len(lengths))
