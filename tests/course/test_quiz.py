@@ -1,5 +1,6 @@
 """The quizzes: their form, their numbers, and how they are shown."""
 
+import html
 import json
 import math
 import re
@@ -38,6 +39,10 @@ def reference(name):
         data = output.get("data", {})
         words += ["".join(output.get("text", []))]
         words += ["".join(data.get("text/plain", []))]
+        alternative = re.findall(
+            r'alt="([^"]*)"', "".join(data.get("text/html", []))
+        )
+        words += map(html.unescape, alternative)  # what a figure shows
     return headings, "\n".join([*markdown, *words])
 
 
