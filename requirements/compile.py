@@ -36,7 +36,7 @@ CONDA_PYTHON = {
 }
 
 # Extras that not everyone needs; they have a list by hand.
-APART = ("vectors", "docs")
+APART = ("course", "vectors", "docs")
 
 CUDA_STACK = re.compile(r"(nvidia|cuda)-[\w.-]+|triton")
 

@@ -7,7 +7,7 @@ nobody's own environment is ever emptied, nor one that another make is
 filling.  FOLDER/.locked comes last.  `install.py project FOLDER` then adds the
 project itself, in place, and FOLDER/.ready; `install.py vectors FOLDER` what
 only notebook 07 needs, and FOLDER/.vectors; `install.py docs FOLDER` what only
-the site and the slides need, and FOLDER/.docs.
+the site, the slides and the course need, and FOLDER/.docs.
 
 uv installs in seconds what takes pip more than a minute.  It is given the
 indexes that pip is configured with, and where uv cannot be had or fails, pip
@@ -285,8 +285,9 @@ def install_vectors(venv: Path) -> None:
 
 
 def install_docs(venv: Path) -> None:
-    """Add what only the site and the slides need."""
-    install_apart(venv, "docs", "what the site and the slides need")
+    """Add what only the site, the slides and the course need."""
+    what = "what the site, the slides and the course need"
+    install_apart(venv, "docs", what)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ TORCH = "2.13.0"
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 
 # Those in no lock, since not everyone needs them: extra -> list.
-APART = {"vectors": "vectors.txt", "docs": "docs.txt"}
+APART = {"course": "docs.txt", "vectors": "vectors.txt", "docs": "docs.txt"}
 LOCKED_EXTRAS = tuple(name for name in EXTRAS if name not in APART)
 
 # The extras of which environment.yml has the packages.
@@ -213,7 +213,8 @@ def test_lock_has_every_direct_dependency_within_its_range(python, platform):
 @pytest.mark.parametrize("extra", APART)
 @pytest.mark.parametrize("python", MINOR_VERSIONS)
 def test_a_list_of_its_own_has_what_its_extra_asks_for(python, extra):
-    pins = versions_for(APART[extra], python)
+    lock = versions_for("lock.txt", python)
+    pins = lock | versions_for(APART[extra], python)
     known = direct_dependencies(python=python)
     for name, requirement in direct_dependencies(extra, python=python).items():
         if name not in known:

@@ -8,7 +8,8 @@ import pytest
 
 from nlp_helpers.course import checking
 
-pytest.importorskip("nbgrader", reason="the extra `course` is not installed")
+pytest.importorskip("nbgrader", reason="needs requirements/docs.txt")
+pytestmark = pytest.mark.slow  # make test-all installs what it needs
 
 from tools import course  # noqa: E402
 
