@@ -270,14 +270,18 @@ def token_panels(
         for label in axis.get_yticklabels():
             label.set_parse_math(False)
         axis.invert_yaxis()
-        axis.margins(x=0.2)
+        axis.margins(x=0.25)
+        # The line at zero is the axis: labels of falls stand left of it.
         axis.axvline(0, color=GREY, lw=0.8)
+        axis.spines["left"].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+        axis.locator_params(axis="x", nbins=4)  # more would touch
         axis.set_title(name, fontsize="medium", parse_math=False)
-        first = np.argsort(-np.abs(values), kind="stable")[:3].tolist()
+        first = np.argsort(-np.abs(values), kind="stable")[:2].tolist()
         pairs = [f"{tokens[row]} {decimal(values[row])}" for row in first]
         named.append(f"{name}: {', '.join(pairs)}")
     figure.description = (
-        f"Bar charts side by side. {title}. The largest three of each:"
+        f"Bar charts side by side. {title}. The largest two of each:"
         f" {'; '.join(named)}."
     )
     return figure

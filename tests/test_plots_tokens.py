@@ -52,8 +52,8 @@ DESCRIPTIONS = {
     " temperature 1.",
     "attention": "Table of attention weights. t. Each token looks most:"
     " [MASK] at [CLS] with 0.75, $ at $ with 0.50.",
-    "panels": "Bar charts side by side. t. The largest three of each: $one$:"
-    " $x_$ 0.500, _ 0.250, b 0.125; fall: a -0.500, _ 0.250, b 0.062.",
+    "panels": "Bar charts side by side. t. The largest two of each: $one$:"
+    " $x_$ 0.500, _ 0.250; fall: a -0.500, _ 0.250.",
 }
 
 
@@ -223,6 +223,10 @@ def test_the_panels_share_one_scale_and_begin_on_top():
     assert [bar.get_width() for bar in one.patches] == [0.5, 0.25, 0, 0.125]
     assert [bar.get_width() for bar in fall.patches][2] == -0.5
     assert one.get_xlim() == fall.get_xlim()
+    fall.figure.draw_without_rendering()
+    frame = fall.get_window_extent()
+    for label in fall.texts:  # of short bars too, on either side of zero
+        assert frame.x0 < label.get_window_extent().x0
     assert [t.get_text() for t in one.get_yticklabels()][0] == "$x_$"
     low, high = one.get_ylim()
     assert low > high
