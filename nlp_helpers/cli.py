@@ -523,6 +523,76 @@ def serve(host: str, port: int, **values: Any) -> None:
     process.serve(settings, host, port)
 
 
+@commands.group()
+def course() -> None:
+    """Mark the course's tasks."""
+
+
+@course.command()
+@click.option(
+    "--csv",
+    "table",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the marks go; default FOLDER/marks.csv.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=300,
+    show_default=True,
+    help="Seconds for a notebook.",
+)
+@click.option(
+    "--cell-timeout",
+    type=click.FloatRange(min=0.1),
+    default=60,
+    show_default=True,
+    help="Seconds for a cell of it, or a check.",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=1),
+    default=8,
+    show_default=True,
+    help="Gigabytes for a notebook.",
+)
+@click.argument(
+    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+def grade(
+    folder: Path,
+    table: Path | None,
+    timeout: float,
+    cell_timeout: float,
+    memory: float,
+) -> None:
+    """Mark all handed-in notebooks in FOLDER, and write a table.
+
+    Each notebook runs in a process of its own, with limits of time, memory
+    and processes, and without a network. That limits accidents; it is no
+    sandbox against malice: a notebook can do whatever you may do. Mark only
+    those of people whom you trust, or on a machine that holds nothing else.
+    """
+    from nlp_helpers.course import grader
+    from nlp_helpers.course.limits import Limits
+
+    table = table or folder / "marks.csv"
+    limits = Limits(timeout, cell_timeout, memory)
+    marks: list[grader.Mark] = []
+    total = len(grader.find_notebooks(folder))
+    for number, new in enumerate(grader.grade(folder, limits), start=1):
+        marks += new
+        files.write_text(table, grader.as_csv(marks))
+        points, of = (
+            sum(getattr(mark, name) for mark in new)
+            for name in ("points", "of")
+        )
+        click.echo(
+            f"{number} of {total}: {new[0].file}: {points} of {of} points"
+        )
+    click.echo(f"marks of {len(marks)} tasks: {table}")
+
+
 def _with_bar(
     predictions: Iterable[dict[str, Any]],
 ) -> Iterator[dict[str, Any]]:

@@ -49,6 +49,7 @@ CONDA_EXTRAS = ("notebooks", "runner", "test", "mlm-head")
 # for what is in it, unless a longer line does.
 ALLOWED = {
     "nlp_helpers": (),
+    "nlp_helpers/course": ("course",),
     "nlp_helpers/runner": ("runner",),
     "nlp_helpers/serving": ("serve", "ray"),
     "tools/mlm_head": ("mlm-head",),
