@@ -34,6 +34,7 @@ SETTINGS = f"""\
 # Settings of nbgrader for this course; written by tools/course.py.
 c = get_config()
 c.CourseDirectory.course_id = "nlp_helpers"
+c.ExecutePreprocessor.timeout = 300  # seconds a cell
 c.ClearSolutions.code_stub = {{"python": {STUB!r}}}
 """
 # What of a source is no solution, but no use beside one either.
