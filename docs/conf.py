@@ -22,8 +22,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "sphinx_design",
-    "sphinx_togglebutton",
     "tools.website.glossary",
     "tools.website.links",
 ]
@@ -31,7 +29,6 @@ extensions = [
 # Text as it was written: the notebooks are executed already.
 nb_execution_mode = "off"
 nb_merge_streams = True
-myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 4
 smartquotes_action = "D"  # dashes alone
 exclude_patterns = ["course/student"]  # to download; the page has more

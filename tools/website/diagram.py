@@ -18,9 +18,9 @@ BOX = re.compile(r'^ *(\w+)[(\[]+"(.+?)"[)\]]+$', re.MULTILINE)
 ARROWS = re.compile(
     r"^ *(\w[\w &]*?) (?:-->|-\..*?->) (\w[\w &]*)$", re.MULTILINE
 )
-WIDTH, HEIGHT, FLOOR = 168, 58, 96  # of a box, and of a floor, in pixels
+WIDTH, HEIGHT, FLOOR = 160, 62, 100  # of a box, and of a floor, in pixels
 GAP, PASSING, SWEEPS = 14, 12, 24
-LINE = 24  # characters of a box's line
+LINE = 22  # characters of a box's line
 
 Arrow = tuple[str, str]
 
@@ -109,19 +109,15 @@ def width(name: str) -> int:
 def spread(
     row: list[str], wanted: dict[str, float] | None = None
 ) -> dict[str, float]:
-    """Return the middles of a floor, apart, and near what is wanted."""
+    """Return the middles of a floor: side by side, near what is wanted."""
     middles: dict[str, float] = {}
     end = 0.0
     for name in row:
-        half = width(name) / 2
-        least = end + half
-        goal = wanted[name] if wanted else 0.0
-        middles[name] = max(least, goal) if middles else goal
-        end = middles[name] + half + GAP
-    if wanted:  # what was pushed right goes back by half on the whole
-        shift = mean([wanted[name] - middles[name] for name in row])
-        middles = {name: middle + shift for name, middle in middles.items()}
-    return middles
+        middles[name] = end + width(name) / 2
+        end += width(name) + GAP
+    goals = wanted or {name: 0.0 for name in row}
+    shift = mean([goals[name] - middles[name] for name in row])
+    return {name: middle + shift for name, middle in middles.items()}
 
 
 def draw(block: str, title: str) -> str:
