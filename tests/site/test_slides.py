@@ -70,6 +70,7 @@ def test_nothing_is_named_that_lies_elsewhere(notebook, decks):
     assert len(loaded) > 4
     for address in loaded:
         assert address.startswith("data:image/") or (decks / address).is_file()
+    assert 'href="../' not in page
     assert "MathJax" not in page and "require(" not in page
 
 

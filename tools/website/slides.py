@@ -31,6 +31,8 @@ LISTS = ("Recap", "Exercises")
 MAX_TEXT = 300  # characters of the sentences above a result
 MAX_CODE = 8  # lines that are shown with what they print
 MAX_PRINTED = 12  # lines of it
+# Links within the repository, which lead nowhere from a slide.
+INNER_LINK = re.compile(r"\[([^\[\]]*)\]\((?!https?:)[^)\s]+\)")
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 SENTENCE = re.compile(r"(?<=[.!?:])\s+(?=[A-Z`*\[])")
 
@@ -114,7 +116,7 @@ def read_sections(
             text, _ = steps[-1]
             steps[-1] = (text, cell)
             continue
-        before, *parts = HEADING.split(cell.source)
+        before, *parts = HEADING.split(INNER_LINK.sub(r"\1", cell.source))
         if before.strip():
             steps.append((before.strip(), None))
         for name, text in zip(parts[::2], parts[1::2], strict=True):
