@@ -90,12 +90,27 @@ HAS_TEXT = r"""regexp_matches({t}, '^\s*[^\s\[{{]')
          OR NOT regexp_full_match({t}, '[-+0-9.eE]+|true|false'))"""
 # {r} is the rating: a plain number, not true or false.
 HAS_RATING = r"regexp_full_match({r}, '-?[0-9]{{1,9}}(\.[0-9]{{1,9}})?')"
-# {n} is a name: not a number, a list or an object turned into text.
-HAS_NAME = r"""(regexp_full_match({n}, '[A-Za-z_][\w-]*|[0-9]{{1,18}}')
-    OR {n} IS NULL)"""
-# The same, and the forms of a name or a time in a field of the user's own.
-HAS_GROUP = r"""(regexp_full_match({n}, '[A-Za-z_][\w -]*|[0-9]{{1,18}}|\
-[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ][0-9:.]+Z?)?') OR {n} IS NULL)"""
+# {n} is a name that certainly was one. In JSON, no list or object turned into
+# text, and no number but a whole one: not 1.5, 1e9 or NaN, where ISBNs, UUIDs
+# and hashes may begin with digits too.
+JSON_NAME = (
+    r"({n} IS NULL OR NOT regexp_full_match({n}, '(?is)([^!-~\pL\pN]|[\[{{]).*"
+    r"|[0-9]{{19,}}|[-+][0-9]+|[-+]?[0-9]*\.?[0-9]*e[-+]?[0-9]+"
+    r"|[-+]?[0-9]*\.[0-9]*|[-+]?(nan|inf(inity)?)'))"
+)
+# What begins with a letter, a digit or a sign in a table is what it is.
+TABLE_NAME = r"({n} IS NULL OR regexp_matches({n}, '^[!-~\pL\pN]'))"
+# Parquet's dates, fractions and times may be written in other ways.
+STORED_NAME = (
+    r"({n} IS NULL OR regexp_full_match({n}, '[-\w]*[A-Za-df-zA-DF-Z_][-\w]*"
+    r"|[0-9]{{1,18}}') AND NOT regexp_full_match({n}, '(?i)-?(nan|inf)'))"
+)
+# The same, and the forms of a time in a field of the user's own.
+STORED_GROUP = (
+    r"({n} IS NULL OR regexp_full_match({n}, '[A-Za-z_][\w -]*|[0-9]{{1,18}}"
+    r"|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ][0-9:]+)?')"
+    r" AND NOT regexp_full_match({n}, '(?i)-?(nan|inf)'))"
+)
 LABEL = (
     "CASE WHEN {o} >= 4 THEN 'positive' WHEN {o} < 3 THEN 'negative'"
     " ELSE 'neutral' END"
@@ -127,6 +142,7 @@ class Report:
     repaired: Counter = field(default_factory=Counter)  # repair -> records
     ratings: Counter = field(default_factory=Counter)  # also off the scale
     labels: Counter = field(default_factory=Counter)  # of what is kept
+    doubtful: int = 0  # records that the lenient reader was asked about
     garbled_line: int = 0  # of the first record that is not UTF-8
     rejects: list[dict[str, Any]] = field(default_factory=list)
 
@@ -332,17 +348,13 @@ def _read_strictly(
     report: Report, category: str, write: Callable[[pa.Table], None]
 ) -> set[int]:
     """Write and count the sound records; return the others' numbers."""
-    names = " AND ".join(
-        (HAS_GROUP if name == "group_name" else HAS_NAME).format(n=f"{name}_")
-        for name in IDENTIFIERS
-    )
     selected = f"""
         SELECT *, coalesce(contains(text_, '&') OR contains(text_, chr(0)),
                 false) AS marked,
             {_label(report.wanted)} AS label,
             coalesce({HAS_TEXT.format(t="text_")}
                 AND {_has_label(report.wanted)}
-                AND {names}, false) AS sound
+                AND {_have_names(report.form)}, false) AS sound
         FROM (SELECT *, {_rating(report.wanted)} AS rating
               FROM ({build_select(report)}))"""
     unsure: set[int] = set()
@@ -371,6 +383,17 @@ def _read_strictly(
         _count_values(report.ratings, pc.round(rows["overall"], 2))
         _count_values(report.labels, rows["label"])
     return unsure
+
+
+def _have_names(form: Form) -> str:
+    """Write the SQL that says whether all identifiers are certain."""
+    tests = {"table": TABLE_NAME, "Parquet": STORED_NAME}
+    test = dict.fromkeys(IDENTIFIERS, tests.get(form.name, JSON_NAME))
+    if form.name == "Parquet":
+        test["group_name"] = STORED_GROUP
+    return " AND ".join(
+        test[name].format(n=f"{name}_") for name in IDENTIFIERS
+    )
 
 
 def _rating(wanted: Wanted) -> str:
@@ -556,6 +579,7 @@ def _read_leniently(
     if wanted and record != report.rows:
         return False
     report.rows = record
+    report.doubtful = record if wanted is None else len(wanted)
     if not record:
         report.rows = 1
         report.dropped["empty file"] = 1

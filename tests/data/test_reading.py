@@ -1,7 +1,10 @@
 import gzip
 import json
 import random
+from hashlib import sha1
+from uuid import UUID
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -212,6 +215,55 @@ def test_labels_follow_the_article(tmp_path):
     assert names == ["negative"] * 3 + ["neutral"] * 2 + ["positive"] * 2
     assert [label_of(s) for s in stars] == [r["label"] for r in rows]
     assert ID2LABEL == {0: "neutral", 1: "positive", 2: "negative"}
+
+
+# Identifiers
+
+
+NAMED = {
+    "ISBN": ["120401325X", "0-306-40615-2", "978-3-16-148410-0"],
+    "hash": [sha1(str(n).encode()).hexdigest() for n in range(300)],
+    "UUID": [str(UUID(int=n << 100 | n)) for n in range(300)],
+    "Yelp": ["-0DET7VdEQOJVJ_v6klEug", "_-x", "5-stars"],
+    "words": ["Ann B.", "a@b.example", "1.2.3", "\u00c4nne", "\u674e", "#5"],
+    "digits": ["007", "0", "123456789012345678"],
+    "a date": ["2014-03-31", "2014-03-31T10:00:00.5Z", "03 31, 2014"],
+}
+# Which could be numbers of JSON as DuckDB writes them, or have been none.
+DOUBTFUL = ["1.5", "12e5", "1234567890123456789", "-5", "NaN", "[1]", "{1}"]
+
+
+def write_table(records):
+    return pd.DataFrame(records).to_csv(index=False).encode()
+
+
+@pytest.mark.parametrize("write", [lines, write_table])
+@pytest.mark.parametrize("kind", NAMED)
+def test_identifiers_of_any_kind_are_no_cause_for_doubt(tmp_path, kind, write):
+    records = [
+        review(f"text {n}", asin=name, reviewerID=name, reviewID=name)
+        for n, name in enumerate(NAMED[kind])
+    ]
+    report, rows = read(tmp_path, write(records))
+    assert (report.reader, report.doubtful) == ("strict", 0)
+    for name in ("product", "reviewer", "review"):
+        assert [row[name] for row in rows] == NAMED[kind]
+
+
+def test_an_identifier_that_may_be_a_number_goes_to_the_lenient_reader(
+    tmp_path,
+):
+    records = [review(f"text {name}", asin=name) for name in DOUBTFUL]
+    numbers = [b"1.5", b"12e5", b"1" * 19, b"-5", b"NaN", b"[1]", b"[]"]
+    named = [
+        b'{"reviewText": "a", "overall": 5, "asin": %s}' % n for n in numbers
+    ]
+    report, rows = read(tmp_path, lines([*records, *named, *RECORDS]))
+    assert report.doubtful == len(DOUBTFUL) + len(numbers)
+    products = [row["product"] for row in rows]
+    assert products[: len(DOUBTFUL)] == DOUBTFUL
+    as_numbers = [None, None, None, "-5", None, None, None]
+    assert products[len(DOUBTFUL) : -3] == as_numbers
 
 
 # Damage
