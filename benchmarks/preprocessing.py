@@ -1,22 +1,26 @@
 """Preparing reviews: the article's code, `datasets`, and this project.
 
-    python benchmarks/preprocessing.py [--json PATH] [--megabytes 200] ...
+    python benchmarks/preprocessing.py [--json PATH] [--megabytes 144] ...
 
 All candidates take turns in one run, three rounds; the minimum counts. The
 file is made here, with the fields and lengths of the 2014 Amazon files and
 words of the packaged reviews. Whole pipelines run in processes of their own,
 timed without their imports, so that their peak memory is known.
 
-- read: `ours` is `reading.read_file`, which notebook 4 uses: it checks and
+- read: `kept` is `reading.read_file`, which notebook 4 uses: it checks and
   repairs every field, counts what it drops, and writes Parquet. `json_loads`
-  and `bare` only count the labels: `bare` as a DuckDB query without any check,
-  the columns left to DuckDB (`bare`) or named (`bare_typed`).
+  parses each line and counts the labels; `duckdb_copy` is one statement of
+  DuckDB without any check, COPY (SELECT fields, label) TO Parquet, not
+  compressed, as ours is not. The text is that of the real reviews in
+  `../shared/data`, repeated, or the made file where there are none; `hex` is
+  the same with hashes as identifiers, `gz` the same packed.
 - tokenise: texts in memory to token ids; `datasets.map` in batches.
 - end to end: .json.gz to labelled, split token ids on disk. `fast` is this
   project with tokie, `default` with tokenizers.
 """
 
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -28,6 +32,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import click
 import numpy as np
@@ -91,42 +96,66 @@ def make_reviews(path: Path, rows: int) -> None:
 # Read and label
 
 
+def repeat_reviews(path: Path, size: int, hashes: bool) -> None:
+    """Write real reviews again and again until there are `size` bytes."""
+    records = [
+        json.loads(line)
+        for source in real_files()
+        for line in source.read_text(encoding="utf-8").splitlines()
+    ]
+    with path.open("w", encoding="utf-8") as file:
+        repeat = 0
+        while file.tell() < size:
+            for number, record in enumerate(records):
+                if hashes:
+                    reviewer = f"{repeat} {number}".encode()
+                    product = record["asin"].encode()
+                    record = record | {
+                        "reviewerID": hashlib.md5(reviewer).hexdigest(),
+                        "asin": hashlib.md5(product).hexdigest(),
+                    }
+                file.write(json.dumps(record) + "\n")
+            repeat += 1
+
+
+def open_text(path: Path) -> TextIO:
+    zipped = path.suffix == ".gz"
+    return gzip.open(path, "rt") if zipped else path.open(encoding="utf-8")
+
+
 def read_with_json(path: Path) -> Counter:
-    counts: Counter[int] = Counter()
-    with path.open() as file:
+    counts: Counter[str] = Counter()
+    with open_text(path) as file:
         for line in file:
             stars = json.loads(line)["overall"]
-            counts[1 if stars >= 4 else 2 if stars < 3 else 0] += 1
+            if stars >= 4:
+                counts["positive"] += 1
+            else:
+                counts["negative" if stars < 3 else "neutral"] += 1
     return counts
 
 
-def read_bare(path: Path, columns: str = "") -> Counter:
+def copy_with_duckdb(path: Path) -> None:
     import duckdb
 
-    label = "CASE WHEN overall >= 4 THEN 1 WHEN overall < 3 THEN 2 ELSE 0 END"
-    query = f"""SELECT {label}, count(reviewText)
-        FROM read_json('{path}', format='newline_delimited'{columns})
-        GROUP BY 1"""
+    columns = "{reviewText: 'VARCHAR', overall: 'DOUBLE', asin: 'VARCHAR',"
+    query = f"""COPY (
+        SELECT reviewText, overall, asin, reviewerID,
+            CASE WHEN overall >= 4 THEN 'positive'
+            WHEN overall < 3 THEN 'negative' ELSE 'neutral' END AS label
+        FROM read_json('{path}', format='newline_delimited',
+            columns={columns} reviewerID: 'VARCHAR'}})
+        ) TO '{path.with_suffix(".copy")}'
+        (FORMAT parquet, COMPRESSION uncompressed)"""
     with duckdb.connect() as connection:
-        return Counter(dict(connection.sql(query).fetchall()))
+        connection.execute(query)
 
 
-def read_bare_typed(path: Path) -> Counter:
-    columns = ", columns={reviewText: 'VARCHAR', overall: 'DOUBLE'}"
-    return read_bare(path, columns)
-
-
-def read_ours(path: Path) -> Counter:
+def read_kept(path: Path) -> Counter:
     from nlp_helpers.data import reading
-    from nlp_helpers.data.labels import LABEL2ID
 
-    target = path.with_suffix(".parquet")
-    reading.read_file(path, "reviews", target)
-    table = reading.query_parquet(
-        "SELECT label, count(*) AS n FROM rows GROUP BY 1", rows=target
-    )
-    numbers = table["label"].map(LABEL2ID)
-    return Counter(dict(zip(numbers, table["n"], strict=True)))
+    report = reading.read_file(path, "reviews", path.with_suffix(".parquet"))
+    return report.labels
 
 
 # Tokenise
@@ -284,21 +313,43 @@ def take_turns(
     return best
 
 
-def measure_reading(path: Path, metrics: dict) -> None:
-    candidates = {
-        "json_loads": lambda: read_with_json(path),
-        "bare": lambda: read_bare(path),
-        "bare_typed": lambda: read_bare_typed(path),
-        "ours": lambda: read_ours(path),
-    }
-    assert read_ours(path) == read_with_json(path)
-    seconds = take_turns(candidates)
-    size = path.stat().st_size / 1e6
-    for name, value in seconds.items():
-        metrics[f"read_{name}_mb_per_s"] = size / value
-    metrics["read_vs_json_loads"] = seconds["json_loads"] / seconds["ours"]
-    metrics["read_vs_duckdb"] = seconds["bare"] / seconds["ours"]
-    metrics["read_vs_duckdb_typed"] = seconds["bare_typed"] / seconds["ours"]
+def measure_reading(folder: Path, size: int, metrics: dict) -> None:
+    """Real text and the same with hashes, each plain and packed."""
+    for kind in ("", "_hex"):
+        plain = folder / f"read{kind}.json"
+        if real_files():
+            repeat_reviews(plain, size, bool(kind))
+        elif kind:
+            continue
+        else:
+            make_reviews(plain, size // AVERAGE_BYTES)
+        zipped = plain.with_suffix(".json.gz")
+        with plain.open("rb") as file, gzip.open(zipped, "wb", 6) as packed:
+            shutil.copyfileobj(file, packed)
+        size_read = plain.stat().st_size / 1e6
+        for path in (plain, zipped):
+            name = kind + "_gz" * (path == zipped)
+            measure_file(path, size_read, name, metrics)
+            path.unlink()
+
+
+def measure_file(path: Path, size: float, name: str, metrics: dict) -> None:
+    """Read one file in three ways; its size, unpacked, is in megabytes."""
+    labels, kept = read_with_json(path), read_kept(path)
+    # A few of the real reviews have no text, and are dropped.
+    assert kept <= labels and kept.total() > 0.999 * labels.total()
+    seconds = take_turns(
+        {
+            "json_loads": lambda: read_with_json(path),
+            "duckdb_copy": lambda: copy_with_duckdb(path),
+            "kept": lambda: read_kept(path),
+        }
+    )
+    for candidate, value in seconds.items():
+        metrics[f"read_{candidate}_mb_per_s{name}"] = size / value
+    for peer in ("json_loads", "duckdb_copy"):
+        ratio = seconds[peer] / seconds["kept"]
+        metrics[f"read_kept_vs_{peer}{name}"] = ratio
 
 
 def measure_tokenising(
@@ -384,22 +435,43 @@ def measure_memory(folder: Path, rows: int, metrics: dict) -> None:
     metrics["rss_2m_over_200k"] = peaks[1] / peaks[0]
 
 
-def read_real_reviews() -> list[str]:
-    """Return the real reviews beside the project, if there are any."""
+def measure_made_reviews(folder: Path, documents: int, metrics: dict) -> None:
+    """Tokenise, share the work, and prepare from the file to token ids."""
+    zipped = folder / "reviews.json.gz"
+    make_reviews(zipped, documents)
+    with open_text(zipped) as lines:
+        texts = [json.loads(line)["reviewText"] for line in lines]
+    texts = texts[:POOLED_DOCUMENTS]
+    measure_tokenising(texts, read_real_reviews(), folder, metrics)
+    measure_workers(zipped, folder, metrics)
+    measure_pipelines(zipped, documents, metrics)
+
+
+def real_files() -> list[Path]:
+    """Return the files of real reviews beside the project, if any."""
     from nlp_helpers.core import paths
 
     folder = paths.project_root().parent / "shared" / "data"
+    return sorted(folder.glob("*.jsonl"))
+
+
+def read_real_reviews() -> list[str]:
+    """Return the real reviews beside the project, if there are any."""
     return [
         json.loads(line)["reviewText"]
-        for path in sorted(folder.glob("*.jsonl"))
+        for path in real_files()
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
 
 
 @click.command()
 @click.option("--json", "json_path", type=click.Path(), default=None)
-@click.option("--megabytes", default=200, help="Size of the file to read.")
-@click.option("--documents", default=200_000, help="Of the whole pipelines.")
+@click.option(
+    "--megabytes", default=144, help="Size of the files to read; 0: none."
+)
+@click.option(
+    "--documents", default=200_000, help="Of the rest; 0 leaves it out."
+)
 @click.option("--memory-rows", default=2_000_000, help="0 leaves it out.")
 @click.option("--pipeline", type=click.Choice(PIPELINES), hidden=True)
 @click.option("--file", type=click.Path(path_type=Path), hidden=True)
@@ -420,18 +492,10 @@ def main(
     os.environ["NLP_HELPERS_HEADLESS"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plain = folder / "reviews.json"
-        make_reviews(plain, megabytes * 1_000_000 // AVERAGE_BYTES)
-        measure_reading(plain, metrics)
-        plain.unlink()
-        zipped = folder / "reviews.json.gz"
-        make_reviews(zipped, documents)
-        with gzip.open(zipped, "rt") as lines:
-            texts = [json.loads(line)["reviewText"] for line in lines]
-        texts = texts[:POOLED_DOCUMENTS]
-        measure_tokenising(texts, read_real_reviews(), folder, metrics)
-        measure_workers(zipped, folder, metrics)
-        measure_pipelines(zipped, documents, metrics)
+        if megabytes:
+            measure_reading(folder, megabytes * 1_000_000, metrics)
+        if documents:
+            measure_made_reviews(folder, documents, metrics)
         if memory_rows:
             measure_memory(folder, memory_rows, metrics)
     for key, value in metrics.items():
