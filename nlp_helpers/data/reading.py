@@ -14,7 +14,7 @@ import math
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,17 +48,21 @@ from nlp_helpers.data.formats import (
     is_whole,
 )
 from nlp_helpers.data.labels import STARS, order_labels
+from nlp_helpers.data.lines import OPEN_FILES, Source, open_lines
 from nlp_helpers.data.records import (
     MAX_RECORD_BYTES,
+    MAX_SPANNED,
     NO_LABEL,
     NO_RATING,
     NO_TEXT,
     NOT_UTF8,
     OFF_SCALE,
+    Record,
     as_object,
     first,
     parse,
     records,
+    regroup,
     unescape,
 )
 
@@ -259,11 +264,15 @@ def query_parquet(question: str, **tables: Path) -> pd.DataFrame:
 # The strict reader
 
 
-def build_select(report: Report) -> str:
+def build_select(report: Report, source: str) -> str:
     """Write the SQL that reads the fields of every record of a file.
 
     A record of JSON that DuckDB cannot parse comes out with all its fields
     NULL.
+
+    Args:
+        report: of the file.
+        source: what `_source` writes.
     """
     selected = []
     for name, columns in report.names.items():
@@ -277,7 +286,7 @@ def build_select(report: Report) -> str:
         ]
         selected.append(f"coalesce({', '.join(['NULL', *values])}) AS {name}_")
     readers = {"table": _read_csv, "Parquet": _read_parquet}
-    reader = readers.get(report.form.name, _read_json)(report)
+    reader = readers.get(report.form.name, _read_json)(report, source)
     return f"SELECT {', '.join(selected)} FROM {reader}"
 
 
@@ -300,7 +309,7 @@ def _filled(template: Template) -> str:
     )
 
 
-def _read_json(report: Report) -> str:
+def _read_json(report: Report, source: str) -> str:
     """Write DuckDB's call that reads JSON."""
     types = ", ".join(
         f"{_quoted(name)}: 'VARCHAR'"
@@ -308,33 +317,33 @@ def _read_json(report: Report) -> str:
     )
     layout = {"JSON array": "array", "JSON objects": "unstructured"}
     lines = report.form.name not in layout
-    return f"""read_json({_source(report.path)}, columns={{{types}}},
+    return f"""read_json({source}, columns={{{types}}},
         format='{layout.get(report.form.name, "newline_delimited")}',
         maximum_object_size={MAX_RECORD_BYTES}, ignore_errors={lines})"""
 
 
-def _read_csv(report: Report) -> str:
+def _read_csv(report: Report, source: str) -> str:
     """Write DuckDB's call that reads a table."""
     quote = '"' if report.form.quoting else ""
     # pandas gives the column of the index no name.
     columns = [_quoted(name or " ") for name in report.columns]
     types = ", ".join(f"{column}: 'VARCHAR'" for column in columns)
-    return f"""read_csv({_source(report.path)}, header=true,
+    return f"""read_csv({source}, header=true,
         auto_detect=false, columns={{{types}}},
         delim='{report.form.delimiter}', quote='{quote}', escape='{quote}',
         max_line_size={MAX_RECORD_BYTES})"""
 
 
-def _read_parquet(report: Report) -> str:
+def _read_parquet(report: Report, source: str) -> str:
     """Write DuckDB's call that reads a Parquet file, all of it as text."""
     name = literal(report.path).replace("'", "''")
     reader = f"read_parquet('{name}', binary_as_string=true)"
     return f"(SELECT COLUMNS(*)::VARCHAR FROM {reader})"
 
 
-def _source(path: Path) -> str:
+def _source(path: Path, packing: str) -> str:
     """Write a path and its compression as arguments for DuckDB."""
-    packing = detect_packing(path).replace("plain", "uncompressed")
+    packing = packing.replace("plain", "uncompressed")
     name = literal(path).replace("'", "''")
     return f"'{name}', compression='{packing}'"
 
@@ -344,20 +353,51 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _read_lines(report: Report, writer: "_Writer") -> bool:
+    """Read JSON lines: DuckDB what it is sure of, the lenient reader the rest.
+
+    Returns:
+        False if the numbers of the records cannot be trusted, or if the file
+        breaks off: all of it is for the lenient reader.
+    """
+    with open_lines(report.path) as lines:
+        doubts = _Doubts(report, writer, lines)
+        source = _source(lines.path, lines.packing)
+        for unsure in _read_strictly(report, writer, source):
+            doubts.settle(unsure)
+        return report.rows > 0 and doubts.close() and not lines.damaged
+
+
+def _read_others(report: Report, writer: "_Writer") -> bool:
+    """Read another layout: what DuckDB is not sure of in a second pass.
+
+    Returns:
+        See `_read_lines`.
+    """
+    source = _source(report.path, detect_packing(report.path))
+    unsure: set[int] = set()
+    for numbers in _read_strictly(report, writer, source):
+        unsure.update(numbers)
+    if unsure:
+        return _read_leniently(report, writer, unsure)
+    # DuckDB checks no check sums; reading to the end does.
+    return report.rows > 0 and is_whole(report.path)
+
+
 def _read_strictly(
-    report: Report, category: str, write: Callable[[pa.Table], None]
-) -> set[int]:
-    """Write and count the sound records; return the others' numbers."""
+    report: Report, writer: "_Writer", source: str
+) -> Iterator[list[int]]:
+    """Write and count the sound records; yield the others' numbers."""
     selected = f"""
-        SELECT *, coalesce(contains(text_, '&') OR contains(text_, chr(0)),
+        SELECT * REPLACE (coalesce(text_, '') AS text_),
+            coalesce(contains(text_, '&') OR contains(text_, chr(0)),
                 false) AS marked,
             {_label(report.wanted)} AS label,
             coalesce({HAS_TEXT.format(t="text_")}
                 AND {_has_label(report.wanted)}
                 AND {_have_names(report.form)}, false) AS sound
         FROM (SELECT *, {_rating(report.wanted)} AS rating
-              FROM ({build_select(report)}))"""
-    unsure: set[int] = set()
+              FROM ({build_select(report, source)}))"""
     cursor = _shared().cursor()  # DuckDB 1.3 closes what nobody holds
     relation = cursor.sql(selected)
     # DuckDB 1.3 knows the second name alone, 2 the first.
@@ -368,21 +408,65 @@ def _read_strictly(
         sound = pc.and_(batch["sound"], pc.not_equal(text, ""))
         start = report.rows + 1
         report.rows += len(batch)
-        record = pa.array(range(start, report.rows + 1), pa.int64())
-        unsure.update(record.filter(pc.invert(sound)).to_pylist())
+        record = pa.array(np.arange(start, report.rows + 1))
         columns = [
             text,
             batch["rating"],
             batch["label"].cast(pa.string()),
-            pa.repeat(category, len(batch)),
+            pa.repeat(writer.category, len(batch)),
             *(batch[f"{name}_"].cast(pa.string()) for name in IDENTIFIERS),
             record,
         ]
-        rows = pa.table(columns, SCHEMA).filter(sound)
-        write(rows)
+        rows = pa.table(columns, SCHEMA)
+        unsure = record.filter(pc.invert(sound)).to_pylist()
+        if unsure:
+            rows = rows.filter(sound)
+        writer.write(rows)
         _count_values(report.ratings, pc.round(rows["overall"], 2))
         _count_values(report.labels, rows["label"])
-    return unsure
+        yield unsure
+
+
+class _Doubts:
+    """The records of JSON lines that DuckDB is not sure of."""
+
+    def __init__(self, report: Report, writer: "_Writer", lines: Source):
+        self.report = report
+        self.writer = writer
+        self.lines = lines
+        self.run: list[tuple[int, Record]] = []  # neighbours, with numbers
+        self.trusted = True
+
+    def settle(self, numbers: list[int]) -> None:
+        """Take records that come after all before, up to `report.rows`."""
+        for number in numbers:
+            follows = self.run and self.run[-1][0] == number - 1
+            if not follows or len(self.run) > MAX_SPANNED:
+                self._take_run()
+            piece = self.lines.finder.find(number)
+            if piece is None:  # DuckDB has found more records than lines
+                self.trusted = False
+                return
+            self.run.append((number, piece))
+        if self.lines.fed:
+            self.lines.finder.skip(self.report.rows + 1)
+
+    def _take_run(self) -> None:
+        """Ask the lenient reader about neighbours, which may be one object."""
+        pieces = [piece for _, piece in self.run]
+        if list(regroup(iter(pieces))) != pieces:
+            self.trusted = False
+        for number, (line, content) in self.run:
+            _take(self.report, self.writer, number, line, content)
+        self.report.doubtful += len(self.run)
+        self.run = []
+
+    def close(self) -> bool:
+        """Say whether the records' numbers were DuckDB's throughout."""
+        self._take_run()
+        if not self.report.doubtful and not self.lines.fed:
+            return True
+        return self.trusted and self.lines.finder.count() == self.report.rows
 
 
 def _have_names(form: Form) -> str:
@@ -446,7 +530,7 @@ def clean_text(text: pa.Array, marked: pa.Array) -> pa.Array:
         mended = [unescape(t) for t in text.filter(marked).to_pylist()]
         mended = pa.array(mended, pa.string())
         text = pc.replace_with_mask(text, marked, mended)
-    return pc.fill_null(pc.utf8_trim_whitespace(text), "")
+    return pc.utf8_trim_whitespace(text)
 
 
 def read_file(
@@ -464,13 +548,10 @@ def read_file(
     if _is_for_duckdb(report):
         try:
             with _Writer(target, category) as writer:
-                unsure = _read_strictly(report, category, writer.write)
-                # DuckDB checks no check sums; reading to the end does.
-                sure = (
-                    _read_leniently(report, writer, unsure)
-                    if unsure
-                    else report.rows > 0 and is_whole(path)
+                read = (
+                    _read_lines if form.name == "JSON lines" else _read_others
                 )
+                sure = read(report, writer)
             if sure:
                 report.kept = writer.rows
                 return report
@@ -505,6 +586,8 @@ def _is_for_duckdb(report: Report) -> bool:
     lower = {name.lower() for name in columns}
     stored = report.form.name == "Parquet"
     packings = ("plain",) if stored else ("plain", "gzip", "zstd")
+    if report.form.name == "JSON lines" and OPEN_FILES.is_dir():
+        packings = (detect_packing(report.path),)  # of any kind
     return (
         report.form.name
         not in ("Python literals", "text blocks", "wrapped JSON", "Excel")
@@ -560,22 +643,10 @@ def _read_leniently(
         so that the numbers in `wanted` cannot be trusted.
     """
     record = 0
-    stars = report.wanted.label_rule == "stars"
-    scale = report.wanted.scale if stars else None
     for record, line, content in records(report.path, report.form):
         if wanted is not None and record not in wanted:
             continue
-        row, remark = parse(content, report.names, scale)
-        if row is not None:
-            writer.add(row, record)
-            _count_rating(report, row["overall"])
-            report.labels[row["label"]] += 1
-            if remark:
-                report.repaired[remark] += 1
-            if remark == NOT_UTF8:
-                report.garbled_line = report.garbled_line or line
-            continue
-        _reject(report, line, remark, content)
+        _take(report, writer, record, line, content)
     if wanted and record != report.rows:
         return False
     report.rows = record
@@ -586,6 +657,29 @@ def _read_leniently(
         reject = {"line": 1, "reason": "empty file", "content": ""}
         report.rejects.append({"file": report.path.name, **reject})
     return True
+
+
+def _take(
+    report: Report,
+    writer: _Writer,
+    record: int,
+    line: int,
+    content: bytes | str,
+) -> None:
+    """Turn one record into a row or a reject, and count it."""
+    stars = report.wanted.label_rule == "stars"
+    scale = report.wanted.scale if stars else None
+    row, remark = parse(content, report.names, scale)
+    if row is None:
+        _reject(report, line, remark, content)
+        return
+    writer.add(row, record)
+    _count_rating(report, row["overall"])
+    report.labels[row["label"]] += 1
+    if remark:
+        report.repaired[remark] += 1
+    if remark == NOT_UTF8:
+        report.garbled_line = report.garbled_line or line
 
 
 def _reject(

@@ -93,7 +93,7 @@ def pieces_of(stream: BufferedIOBase, form: Form) -> Iterator[Record]:
     if form.name != "Python literals" and form.name != "JSON lines":
         return _objects(stream, form.name == "wrapped JSON")
     lines = _lines(stream)
-    return lines if form.name == "Python literals" else _regroup(lines)
+    return lines if form.name == "Python literals" else regroup(lines)
 
 
 def show_first(path: Path, form: Form) -> str:
@@ -128,7 +128,7 @@ def _lines(stream: BufferedIOBase, blank: bool = False) -> Iterator[Record]:
             yield number, line
 
 
-def _regroup(lines: Iterator[Record]) -> Iterator[Record]:
+def regroup(lines: Iterator[Record]) -> Iterator[Record]:
     """Take objects that share a line apart, and join one that spans several.
 
     What is neither comes line by line, as it stands.
