@@ -12,6 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from io import BufferedIOBase
 from itertools import chain
 from pathlib import Path
@@ -53,6 +54,10 @@ NO_RATING = "no rating"
 NO_LABEL = "no label"
 MAX_LABEL = 200  # characters of a class's name
 OFF_SCALE = "rating off the scale"
+# As the standard of HTML has it. A few of them make up nearly all there are.
+REFERENCE = re.compile(
+    r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)"
+)
 # Longer than any that means a character.
 LONG_REFERENCE = re.compile(r"&#\d{20,};?")
 SHOWN_BYTES = 2000  # of the first record
@@ -63,8 +68,17 @@ Record = tuple[int, bytes | str]  # line, content; a text says why none
 
 def unescape(text: str) -> str:
     """Resolve HTML entities and drop NUL characters."""
-    text = LONG_REFERENCE.sub("\ufffd", text)  # which html.unescape refuses
-    return html.unescape(text).replace("\0", "")
+    resolved = REFERENCE.sub(lambda found: _resolve(found[0]), text)
+    return resolved.replace("\0", "")
+
+
+@lru_cache(maxsize=1 << 12)
+def _resolve(reference: str) -> str:
+    """Resolve one entity, or what only looks like one.
+
+    html.unescape refuses a number of thousands of digits.
+    """
+    return html.unescape(LONG_REFERENCE.sub("\ufffd", reference))
 
 
 def records(path: Path, form: Form) -> Iterator[tuple[int, int, bytes | str]]:
