@@ -106,8 +106,11 @@ class Finder:
             ends = np.append(ends, len(block))
         self._ends = ends
         self._starts = np.append(0, ends[:-1])
-        filled = np.ones(len(ends), bool)
-        for place in np.flatnonzero(content[self._starts] <= ord(" ")):
+        filled = content[self._starts] > ord(" ")
+        # Lines of one byte that begin so are blank; of the others each is
+        # looked at, as records may be indented.
+        longer = ~filled & (ends - self._starts > 1)
+        for place in np.flatnonzero(longer):
             line = block[self._starts[place] : ends[place]]
             filled[place] = bool(line.strip(BLANK))
         self._places = np.flatnonzero(filled)

@@ -450,7 +450,8 @@ class _Doubts:
                 return
             self.run.append((number, piece))
         if self.lines.fed:
-            self.lines.finder.skip(self.report.rows + 1)
+            # Not to the next: that may wait until this one is taken.
+            self.lines.finder.skip(self.report.rows)
 
     def _take_run(self) -> None:
         """Ask the lenient reader about neighbours, which may be one object."""
