@@ -20,7 +20,7 @@ PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-all test-colab lab reference lint site slides badges lock train-mlm clean distclean
+.PHONY: help setup run test test-all test-colab lab reference lint site slides course badges lock train-mlm clean distclean
 
 help: ## list the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,12 @@ site: $(VENV)/.ready $(VENV)/.docs ## build the site of notebooks, guides and AP
 
 slides: $(VENV)/.ready $(VENV)/.docs ## write slides of the notebooks into build/slides
 	$(PY) -m tools.website.slides build/slides
+
+course: slides ## pack tasks, solutions, assignments, slides and plan into build/course.zip
+	@rm -f build/course/*.whl
+	$(PY) -m pip wheel -q --no-deps -w build/course .
+	$(PY) -m tools.course --no-run
+	$(PY) -m tools.course_pack build/course.zip
 
 badges: ## write the address of this repository (remote origin) into README and notebooks
 	$(PYTHON) tools/badges.py
