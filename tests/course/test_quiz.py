@@ -243,3 +243,16 @@ def test_a_notebook_gets_html(python):
 def test_a_notebook_without_a_quiz_is_named():
     with pytest.raises(UserError, match=r"no quiz on '09'; choose .*01, 02"):
         quiz.show_quiz("09")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tasks_of_a_notebook_begin_with_its_quiz(name, project):
+    path = project / "course" / "student" / f"{name}.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells]
+    [place] = [n for n, s in enumerate(sources) if "show_quiz(" in s]
+    assert f'show_quiz("{name[:2]}")' in sources[place]
+    numbers = ("Five", "Six", "Seven", "Eight")
+    number = numbers[len(quiz.read_quiz(name).questions) - 5]
+    assert f"{number} questions on notebook" in sources[place - 1]
+    assert sources[place + 1].startswith(f"## {name[:2]}.1 ")
