@@ -13,11 +13,14 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from nlp_helpers.course import limits
 
 CHECK = re.compile(r"""check\(\s*["'](\d\d)\.\d+["']""")
+NO_ANSWER = "no answer"
+MAX_ERROR = 200  # characters of an error in a table
 
 
 def code_cells(path: Path) -> list[str]:
@@ -49,7 +52,7 @@ def find_notebook(path: Path, cells: list[str]) -> str:
     return named[0] if named else ""
 
 
-def run_cells(cells: list[str], seconds: float) -> dict[str, Any]:
+def run_cells(cells: list[str], seconds: float) -> tuple[dict[str, Any], str]:
     """Run cells as a notebook does; errors end the cell that raises them.
 
     Args:
@@ -57,19 +60,24 @@ def run_cells(cells: list[str], seconds: float) -> dict[str, Any]:
         seconds: that each of them may take.
 
     Returns:
-        The variables that they leave.
+        The variables that they leave, and the first error, in a line.
     """
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell.instance()
-    here = os.getpid()
-    for cell in cells:
+    here, first = os.getpid(), ""
+    for number, cell in enumerate(cells, start=1):
         with contextlib.suppress(limits.TimeLimit, SystemExit):
             with limits.time_limit(seconds):
-                shell.run_cell(cell, store_history=False)
+                done = shell.run_cell(cell, store_history=False)
+            error = done.error_before_exec or done.error_in_exec
+            if error and not first:
+                said = shorten(str(error), MAX_ERROR, placeholder=" ...")
+                kind = type(error).__name__
+                first = f"code cell {number} raised {kind}: {said}"
         if os.getpid() != here:  # a forked process that came this far
             os._exit(0)
-    return dict(shell.user_ns)
+    return dict(shell.user_ns), first
 
 
 def import_anew() -> Any:
@@ -86,7 +94,7 @@ def mark(
     """Return what is wrong with the answer to a task, or nothing."""
     missing = [name for name in task.names if name not in names]
     if missing:
-        return f"no answer: there is no {', '.join(missing)}"
+        return f"{NO_ANSWER}: there is no {', '.join(missing)}"
     try:
         with limits.time_limit(seconds):
             answers = [names[name] for name in task.names]
@@ -124,12 +132,14 @@ def main(
         os.dup2(nowhere, stream)
     limits.apply(allowed, taken)
     search = list(sys.path)
-    names = run_cells(cells, allowed.cell_timeout)
+    names, error = run_cells(cells, allowed.cell_timeout)
     sys.path[:] = search
     checking = import_anew()
     with open(results, "w", encoding="utf-8") as file:
         for task in checking.notebook_tasks(number).values():
             problem = mark(checking, task, names, allowed.cell_timeout)
+            if problem.startswith(NO_ANSWER) and error:
+                problem += f"; {error}"
             file.write(json.dumps([task.number, problem]) + "\n")
             file.flush()
     os._exit(0)  # whatever threads the cells have left

@@ -70,7 +70,10 @@ def test_a_cell_that_fails_costs_its_task_alone(tmp_path):
     points, messages = grade(path)
     assert points["02.1"] == points["02.2"] == 1
     assert sum(points.values()) == 2
-    assert messages["02.3"] == "no answer: there is no word_probability"
+    assert messages["02.3"] == (
+        "no answer: there is no word_probability; code cell 2 raised"
+        " ZeroDivisionError: division by zero"
+    )
 
 
 def test_an_endless_loop_is_interrupted(tmp_path):
