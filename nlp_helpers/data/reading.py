@@ -82,7 +82,8 @@ SCHEMA = pa.schema(
 )
 MEMORY_LIMIT = "500MB"
 MAX_THREADS = 8  # each holds some 32 MB of JSON; more would not fit
-BATCH_ROWS = 20_000
+FETCHED_ROWS = 4096  # at once from DuckDB; they fit into a processor's cache
+BATCH_ROWS = 20_000  # written at once
 BATCH_CHARACTERS = 50_000_000
 MAX_LISTED = 100_000  # rejects of a file in rejects.jsonl; all are counted
 SHOWN_BYTES = 500  # of a rejected record, in rejects.jsonl
@@ -404,7 +405,7 @@ def _read_strictly(
     # DuckDB 1.3 knows the second name alone, 2 the first.
     new = hasattr(relation, "to_arrow_reader")
     read = relation.to_arrow_reader if new else relation.fetch_arrow_reader
-    for batch in read(BATCH_ROWS):
+    for batch in read(FETCHED_ROWS):
         text = clean_text(batch["text_"], batch["marked"])
         sound = pc.and_(batch["sound"], pc.not_equal(text, ""))
         start = report.rows + 1
@@ -629,6 +630,7 @@ class _Writer:
     def __init__(self, target: Path, category: str):
         self.rows = 0
         self.category = category
+        self.tables: list[pa.Table] = []  # of the next group of rows
         self.waiting: list[dict[str, Any]] = []
         self.characters = 0  # of the texts that wait
         self.file = pq.ParquetWriter(target, SCHEMA, compression="none")
@@ -636,9 +638,20 @@ class _Writer:
         self.written: Future[None] = self.thread.submit(lambda: None)
 
     def write(self, table: pa.Table) -> None:
-        self.written.result()  # one table waits at most; raises what it did
-        self.written = self.thread.submit(self.file.write_table, table)
+        self.tables.append(table)
         self.rows += len(table)
+        rows = sum(map(len, self.tables))
+        size = sum(table.nbytes for table in self.tables)
+        if rows >= BATCH_ROWS or size >= BATCH_CHARACTERS:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        """Have the thread write what there is, once it is free."""
+        self.written.result()  # raises what writing raised
+        if self.tables:
+            group = pa.concat_tables(self.tables)
+            self.tables = []
+            self.written = self.thread.submit(self.file.write_table, group)
 
     def add(self, row: dict[str, Any], record: int) -> None:
         row |= {"category": self.category, "record": record}
@@ -660,6 +673,7 @@ class _Writer:
         try:
             if not any(error):
                 self._flush()
+                self._write_group()
                 self.written.result()
         finally:
             self.thread.shutdown()
