@@ -226,9 +226,10 @@ def attention_table(
                 ha="center", va="center"
             )
     axis.axvline(divider - 0.5, color="black", lw=1.5)
-    if few:
+    if few:  # else their positions
         axis.set_xticks(range(len(columns)), columns, rotation=60, **FONT)
-        axis.set_yticks(range(len(rows)), rows, **FONT)
+    shown = rows if len(rows) <= MAX_SIDE else []
+    axis.set_yticks(range(len(shown)), shown, **FONT)
     for label in (*axis.get_xticklabels(), *axis.get_yticklabels()):
         label.set_parse_math(False)
     axis.set(xlabel="looked at", ylabel="looks")

@@ -216,6 +216,12 @@ def test_a_large_table_of_attention_has_no_numbers_and_fits(tmp_path):
     [axis] = figure.axes
     assert not axis.texts and figure.get_figwidth() <= 14
     assert "word" not in [t.get_text() for t in axis.get_xticklabels()]
+    assert not axis.get_yticklabels()
+    figure = plots_tokens.attention_table(
+        weights[:2], ["a", "b"], names, 100, "t"
+    )
+    [axis] = figure.axes
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
 
 
 def test_the_panels_share_one_scale_and_begin_on_top():
