@@ -116,7 +116,7 @@ def token_steps(steps: pd.DataFrame, title: str) -> Chart:
     if len(drawn) < len(steps):
         title = f"{title} (the first {MAX_STEPS} of {len(steps)} steps)"
     tokens = [visible(token) for token in drawn["token"]]
-    width = max(map(len, tokens)) + 1
+    width = max(len("chosen") + 1, *map(len, tokens)) + 1
     ends = np.cumsum([4, CONTEXT, width, 7, MAX_INSTEAD])
     figure, axis = _text_figure(title, int(ends[-1]), len(drawn) + 1.2)
     for left, head, side in (
