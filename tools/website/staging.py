@@ -127,7 +127,6 @@ def stage_notebook(content: str, source: str, page: str) -> str:
         student = ROOT / "course" / "student" / PurePosixPath(source).name
         tasks.fold_solutions(notebook, json.loads(student.read_text("utf-8")))
         tasks.say_where(notebook, student.name)
-        tasks.add_quiz(notebook, student.stem)
     for cell in notebook["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
