@@ -205,20 +205,36 @@ def test_overwriting_the_checks_gains_nothing(tmp_path, kind):
     assert messages["02.1"] == "the number is another one"
 
 
-def test_a_notebook_has_no_network(tmp_path):
+@pytest.mark.parametrize(
+    "reach",
+    [
+        "socket.create_connection(('192.0.2.1', 80), timeout=3)",
+        "socket.getaddrinfo('example.org', 80)",
+        "socket.socket(type=2).sendto(b'x', ('192.0.2.1', 53))",
+    ],
+)
+def test_python_refuses_every_connection(project, reach):
+    """The refusal is ours: the guard of these tests is left out."""
+    code = (
+        "import socket; from nlp_helpers.course import limits\n"
+        f"limits.watch_events(5)\n{reach}"
+    )
+    env = os.environ | {"PYTHONPATH": str(project)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert "no network while notebooks are marked" in done.stderr
+
+
+def test_what_a_notebook_starts_has_no_network_either(tmp_path):
+    """Where this user may leave the network; a list of its devices shows."""
+    may = subprocess.run(["unshare", "-n", "true"], capture_output=True)
+    if may.returncode:
+        pytest.skip("this user cannot leave the network")
     code = """\
-import socket, subprocess, urllib.request
-reached = []
-for address in ("93.184.215.14", "1.1.1.1"):
-    try:
-        socket.create_connection((address, 80), timeout=3)
-        reached.append(address)
-    except OSError as error:
-        print(error)
-best_word = "ship" if not reached else "reached"
-mask_index = 4 if not reached else 0"""
-    with pytest.raises(ConnectionRefusedError):
-        limits._refuse_host("93.184.215.14")
+import subprocess
+told = subprocess.run(["cat", "/proc/net/dev"], capture_output=True, text=True)
+devices = [line.split(":")[0].strip() for line in told.stdout.splitlines()[2:]]
+mask_index = 4 if devices == ["lo"] else 0"""
     points, _ = grade(hand_in(tmp_path, "02.ipynb", code))
     assert points["02.1"] == 1
 
