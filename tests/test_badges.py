@@ -19,15 +19,16 @@ NOTEBOOKS = list(parameters.SCHEMAS)
 LINK = re.compile(r"\]\((https://[^)]*(?:colab|kaggle|mybinder)[^)]*)\)")
 
 
-def links_of(root, notebook):
-    content = nbformat.read(root / "notebooks" / f"{notebook}.ipynb", 4)
+def links_of(root, notebook, folder="notebooks"):
+    content = nbformat.read(root / folder / f"{notebook}.ipynb", 4)
     return LINK.findall(content.cells[1].source), content.cells[2].source
 
 
 @pytest.fixture
 def fork(project, tmp_path) -> Path:
     """A copy of what holds links, with a remote of its own."""
-    for name in ("notebooks", "tools", "README.md", "pyproject.toml"):
+    copied = ("notebooks", "course", "tools", "README.md", "pyproject.toml")
+    for name in copied:
         source = project / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / name)
@@ -74,6 +75,22 @@ def test_a_fork_runs_one_command_and_its_links_are_its_own(fork, python):
         archive = f"some-body/their.fork/archive/refs/tags/{tag}.zip"
         assert f'source = "https://github.com/{archive}"' in code
     assert len(in_readme) == 3 * len(NOTEBOOKS) - 1
+
+
+@pytest.mark.parametrize("place", ["", "student", "solutions"])
+def test_a_notebook_of_tasks_opens_what_students_get(fork, python, place):
+    command = [python, str(fork / "tools" / "badges.py")]
+    subprocess.run(command, capture_output=True, check=True)
+    folder = fork / "course" / place
+    names = sorted(path.stem for path in folder.glob("*.ipynb"))
+    assert len(names) == 5
+    for name in names:
+        links, code = links_of(fork, name, folder)
+        assert len(links) >= 2
+        for link in links:
+            assert unquote(link).endswith(f"course/student/{name}.ipynb")
+        assert f'hosted.install("{name}")' in code
+        assert "some-body/their.fork" in code
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,14 @@ SITES = {
     "Binder": "https://mybinder.org/v2/gh/{name}/{tag}?labpath={quoted}",
 }
 NOT_ON_BINDER = "05_bert_fine_tuning"  # 2 GB of memory are too few
+TASKS = "course/student"  # what the links of a notebook of tasks open
+# Where notebooks are, and which folder's copy their links open.
+FOLDERS = {
+    "notebooks": "notebooks",
+    "course": TASKS,
+    "course/student": TASKS,
+    "course/solutions": TASKS,
+}
 BEGIN, END = "<!-- written by make badges -->", "<!-- end -->"
 CELL = """\
 import glob, os, re, shutil, subprocess, sys
@@ -84,12 +92,14 @@ def write_address(address: str, root: Path = ROOT) -> None:
     )
 
 
-def links(notebook: str, root: Path = ROOT) -> dict[str, str]:
+def links(
+    notebook: str, root: Path = ROOT, folder: str = "notebooks"
+) -> dict[str, str]:
     """Return the links that open a notebook elsewhere, by their names."""
     name = read_address(root)
     if not name:
         return {}
-    path = f"notebooks/{notebook}.ipynb"
+    path = f"{folder}/{notebook}.ipynb"
     tag = read_tag(root)
     return {
         site: pattern.format(
@@ -100,10 +110,13 @@ def links(notebook: str, root: Path = ROOT) -> dict[str, str]:
     }
 
 
-def set_up_text(notebook: str, root: Path = ROOT) -> str:
+def set_up_text(
+    notebook: str, root: Path = ROOT, folder: str = "notebooks"
+) -> str:
     """Write the text before a notebook's set-up cell."""
     opened = [
-        f"[{site}]({url})" for site, url in links(notebook, root).items()
+        f"[{site}]({url})"
+        for site, url in links(notebook, root, folder).items()
     ]
     where = (
         f"Open this notebook in {', '.join(opened)}. On Colab and Kaggle the"
@@ -152,13 +165,22 @@ def write(root: Path = ROOT) -> None:
     readme.write_text(
         f"{before}{BEGIN}\n{readme_lines(root)}{END}{after}", "utf-8"
     )
-    for path in sorted((root / "notebooks").glob("*.ipynb")):
-        notebook = json.loads(path.read_text("utf-8"))
-        written = (set_up_text(path.stem, root), set_up_code(path.stem, root))
-        for cell, source in zip(notebook["cells"][1:3], written, strict=True):
-            cell["source"] = source.splitlines(keepends=True)
-        content = json.dumps(notebook, indent=1, ensure_ascii=False)
-        path.write_text(content + "\n", "utf-8")
+    for place, folder in FOLDERS.items():
+        for path in sorted((root / place).glob("*.ipynb")):
+            _write_notebook(path, root, folder)
+
+
+def _write_notebook(path: Path, root: Path, folder: str) -> None:
+    """Write a notebook's set-up cell and the text before it."""
+    notebook = json.loads(path.read_text("utf-8"))
+    written = (
+        set_up_text(path.stem, root, folder),
+        set_up_code(path.stem, root),
+    )
+    for cell, source in zip(notebook["cells"][1:3], written, strict=True):
+        cell["source"] = source.splitlines(keepends=True)
+    content = json.dumps(notebook, indent=1, ensure_ascii=False)
+    path.write_text(content + "\n", "utf-8")
 
 
 def main() -> None:

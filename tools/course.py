@@ -71,7 +71,7 @@ def complete(notebook: NotebookNode, name: str) -> NotebookNode:
         name: of the notebook, `01_next_token`.
     """
     notebook = nbformat.from_dict(notebook)
-    notebook.cells[1].source = badges.set_up_text(name)
+    notebook.cells[1].source = badges.set_up_text(name, folder=badges.TASKS)
     notebook.cells[2].source = badges.set_up_code(name)
     for number, cell in enumerate(notebook.cells, start=1):
         _complete_cell(cell)
