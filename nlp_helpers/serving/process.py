@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from types import FrameType
 from typing import IO
 
@@ -56,6 +57,8 @@ def serve(settings: Settings, host: str, port: int) -> None:
         UserError: the address is taken, or a setting does not fit.
     """
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    if isinstance(sys.stdout, TextIOWrapper):  # a pipe or a log hears at once
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         listening = socket.create_server(
             (host, port), family=_family(host), backlog=2048

@@ -449,8 +449,14 @@ def test_it_ends_cleanly_and_answers_what_is_in_flight(checkpoint):
     command += [f"--checkpoint={checkpoint}", "--preload=text-classification"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        url = process.stdout.readline().removeprefix(LISTENING).strip()
-        served, limits, _ = (process.stdout.readline() for _ in range(3))
+        # And a line for the model that is loaded meanwhile, somewhere.
+        said = [process.stdout.readline() for _ in range(4)]
+        [url] = [line for line in said if line.startswith(LISTENING)]
+        url = url.removeprefix(LISTENING).strip()
+        served, limits = (
+            next(line for line in said if line.startswith(word))
+            for word in ("serving ", "limits: ")
+        )
         assert "/text-classification" in served and "max_queue" in limits
         while requests.get(f"{url}/health").status_code != 200:
             time.sleep(0.1)
