@@ -18,7 +18,8 @@ WRITE_METRICS = """\
 from nlp_helpers.core import files, paths
 print("prompt:", prompt)
 folder = paths.resolve(output_dir)
-for name in ("next_token", "trailing_spaces"):
+figures = "tokens", "next_token", "greedy_steps", "probability_mass"
+for name in (*figures, "trailing_spaces"):
     files.write_text(folder / "figures" / f"{name}.png", "a figure")
 metrics = {"best_probability": 0.25, "tokens_in_nucleus": 7}
 files.write_json(folder / "metrics.json", metrics)

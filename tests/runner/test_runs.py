@@ -98,7 +98,10 @@ def test_the_record_says_what_ran_and_on_what(run, root):
     assert set(found["artifacts"]) == {
         f"{NAME}.ipynb",
         f"{NAME}/metrics.json",
+        f"{NAME}/figures/tokens.png",
         f"{NAME}/figures/next_token.png",
+        f"{NAME}/figures/greedy_steps.png",
+        f"{NAME}/figures/probability_mass.png",
         f"{NAME}/figures/trailing_spaces.png",
     }
 
@@ -145,7 +148,7 @@ def test_a_notebook_without_metrics_is_a_failure(run):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("a figure", ""), "next_token.png is empty"),
+        (("a figure", ""), "tokens.png is empty"),
         (("trailing", "other"), "without writing outputs/offline"),
         (("0.25", "1.5"), "best_probability in outputs/offline"),
         (("tokens_in", "in"), "tokens_in_nucleus in outputs"),

@@ -13,7 +13,8 @@ from nlp_helpers.runner import sweep
 WRITE = """\
 from nlp_helpers.core import files, paths
 folder = paths.resolve(output_dir)
-for name in ("next_token", "trailing_spaces"):
+figures = "tokens", "next_token", "greedy_steps", "probability_mass"
+for name in (*figures, "trailing_spaces"):
     files.write_text(folder / "figures" / f"{name}.png", "a figure")
 assert temperature < 5
 metrics = {"best_probability": top_k / 100, "tokens_in_nucleus": seed}
