@@ -1,9 +1,16 @@
-// Start reveal.js, and make each result as large as its slide allows.
+// Start reveal.js; make each result, and words alone, as large as fits.
 const WIDTH = 1280, HEIGHT = 720, BELOW = 44, BESIDE = 56, LARGEST = 1.5;
+
+const fitWords = section => {
+  for (let size = 30; size >= 20; size -= 2) {
+    section.style.setProperty('--words', `${size}px`);
+    if (section.scrollHeight <= section.clientHeight) return;
+  }
+};
 
 const fit = section => {
   const cell = section.querySelector('.jp-CodeCell');
-  if (!cell) return;
+  if (!cell) return fitWords(section);
   cell.style.transform = 'none';
   const unit = section.getBoundingClientRect().width / section.offsetWidth;
   const box = cell.getBoundingClientRect();
