@@ -146,6 +146,22 @@ class ForkedKernels:
             factory.default_provisioner_name = before
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Return a real browser; without Chromium the test is skipped."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("needs Chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"]
+        )
+        yield opened
+        opened.close()
+
+
 @pytest.fixture(scope="session")
 def notebook_root(pytestconfig) -> Path:
     """Return the project root of the notebooks that nbval executed."""

@@ -2,32 +2,17 @@
 
 import csv
 import io
-import shutil
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from nlp_helpers.serving.process import start_server
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SIZES = {"desktop": (1280, 900), "telephone": (390, 844)}
 
 expect.set_options(timeout=60_000)  # a model may have to be loaded
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="needs Chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
-        yield opened
-        opened.close()
+pytestmark = pytest.mark.slow
 
 
 def complaints(message):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -13,13 +12,12 @@ from importlib.util import find_spec
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from nlp_helpers import parameters
 from tools import badges
 from tools.website import diagram, reference, staging
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SIZES = {"desktop": (1280, 900), "telephone": (390, 844)}
 MAX_BYTES = 25_000_000
 HAS_COURSE = (staging.ROOT / "course" / "solutions").is_dir()
@@ -44,7 +42,6 @@ needs_sphinx = pytest.mark.skipif(
     not (find_spec("sphinx") and find_spec("myst_nb")),
     reason="needs requirements/docs.txt: make site",
 )
-needs_browser = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
 
 
 class Page(HTMLParser):
@@ -274,16 +271,6 @@ def test_the_flowchart_is_drawn_whole():
     assert "mermaid" not in diagram.replace_blocks(text, "Rooms.")
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
-        yield opened
-        opened.close()
-
-
 class Quiet(SimpleHTTPRequestHandler):
     """Serves files, and writes no line for each."""
 
@@ -303,7 +290,6 @@ def address(site):
 
 
 @needs_sphinx
-@needs_browser
 @pytest.mark.parametrize("size", SIZES)
 def test_every_page_opens_without_error_and_fits(
     size, browser, address, pages
@@ -334,7 +320,6 @@ def test_every_page_opens_without_error_and_fits(
 
 
 @needs_sphinx
-@needs_browser
 def test_the_search_finds_a_word(browser, address):
     tab = browser.new_page(viewport={"width": 1280, "height": 900})
     tab.goto(address)
@@ -351,7 +336,6 @@ def test_the_search_finds_a_word(browser, address):
 
 
 @needs_sphinx
-@needs_browser
 def test_dark_is_dark(browser, address):
     for scheme, least, most in (("light", 200, 255), ("dark", 0, 60)):
         tab = browser.new_page(color_scheme=scheme)
@@ -365,7 +349,6 @@ def test_dark_is_dark(browser, address):
 
 
 @needs_sphinx
-@needs_browser
 @pytest.mark.skipif(not HAS_COURSE, reason="this copy has no course")
 def test_solutions_are_folded_until_they_are_asked_for(browser, address):
     tab = browser.new_page()

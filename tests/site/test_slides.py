@@ -1,19 +1,16 @@
 """The slides: every one opened in a real browser, and none cut off."""
 
 import re
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
 
 import nbformat
 import pytest
-from playwright.sync_api import sync_playwright
 
 from nlp_helpers import parameters
 from tools.website.staging import ROOT
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WIDTH, HEIGHT = 1280, 720
 FEWEST, MOST = 10, 20
 SMALLEST = 10  # pixels of a letter on such a screen
@@ -74,25 +71,20 @@ def test_nothing_is_named_that_lies_elsewhere(notebook, decks):
     assert "MathJax" not in page and "require(" not in page
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
 @pytest.mark.parametrize("notebook", parameters.SCHEMAS)
-def test_every_slide_fits_its_screen(notebook, decks):
+def test_every_slide_fits_its_screen(notebook, decks, browser):
     asked, errors = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
-        tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto((decks / f"{notebook}.slides.html").as_uri())
-        tab.wait_for_function("Reveal.isReady()")
-        count = tab.evaluate("Reveal.getTotalSlides()")
-        seen = []
-        for number in range(count):
-            tab.evaluate(f"Reveal.slide({number})")
-            seen.append(tab.evaluate(LOOK))
-        browser.close()
+    tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto((decks / f"{notebook}.slides.html").as_uri())
+    tab.wait_for_function("Reveal.isReady()")
+    count = tab.evaluate("Reveal.getTotalSlides()")
+    seen = []
+    for number in range(count):
+        tab.evaluate(f"Reveal.slide({number})")
+        seen.append(tab.evaluate(LOOK))
+    tab.close()
     assert FEWEST <= count <= MOST
     assert not errors
     assert all(url.startswith(("file:", "data:")) for url in asked)
