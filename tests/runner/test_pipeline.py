@@ -195,12 +195,25 @@ def test_a_second_signal_does_not_block_the_first(place, monkeypatch):
 
 
 def test_two_runs_do_not_write_to_the_same_place(place):
+    released = place / "released"
+    wait = f"""
+import time
+from pathlib import Path
+for _ in range(1500):
+    if Path({str(released)!r}).exists(): break
+    time.sleep(0.02)
+"""  # however busy the machine is, the second comes while this one runs
+    notebook = place / "notebooks" / f"{NAME}.ipynb"
+    write_notebook(notebook, wait, WRITE_METRICS)
     other = threading.Thread(target=run_once, args=(place, True))
     other.start()
     folder = place / "outputs" / "offline" / NAME
     while not (folder / "run.json").exists():
         time.sleep(0.02)
-    result = run_once(place, force=True)
+    try:
+        result = run_once(place, force=True)
+    finally:
+        released.touch()
     other.join()
     assert result.status == "failed"
     assert "being written by another process; wait" in result.problem
