@@ -18,6 +18,7 @@ from typing import Any
 # What such a machine lacks of this package's dependencies.
 PINS = {
     "gguf": "0.19.0",
+    "isal": "1.9.1",
     "ruamel-yaml": "0.19.1",
     "vadersentiment": "3.3.2",
 }

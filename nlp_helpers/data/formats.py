@@ -18,11 +18,12 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BufferedIOBase, BufferedReader
+from io import BufferedIOBase, BufferedReader, RawIOBase
 from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
+from isal import igzip
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.fields import is_asked, knows_text
@@ -146,15 +147,47 @@ def open_binary(path: Path) -> BufferedIOBase:
     packing = detect_packing(path)
     if packing == "zip":
         return _open_zip(path)
+    if packing == "gzip":
+        return BufferedReader(_Gzip(path))
     if packing == "zstd":
         return BufferedReader(pa.input_stream(str(path), "zstd"))
     openers: dict[str, Any] = {
-        "gzip": gzip.open,
         "bz2": bz2.open,
         "xz": lzma.open,
         "plain": io.open,
     }
     return cast(BufferedIOBase, openers[packing](path, "rb"))
+
+
+class _Gzip(RawIOBase):
+    """A gzipped file: isal reads what is whole, Python's gzip the damaged.
+
+    Where a file breaks off isal keeps to itself what comes before in the same
+    call; gzip gives that first and then says what is wrong.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._stream: gzip.GzipFile = igzip.open(path, "rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        place = self._stream.tell()
+        try:
+            return self._stream.readinto1(buffer)
+        except Exception:
+            if not isinstance(self._stream, igzip.IGzipFile):
+                raise
+        self._stream.close()
+        self._stream = gzip.open(self._path, "rb")
+        self._stream.seek(place)
+        return self._stream.readinto1(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def _open_zip(path: Path) -> BufferedIOBase:
