@@ -4,6 +4,7 @@ What transformers asks of an attention implementation, and a last layer that
 is computed for one token of each text alone.
 """
 
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -77,26 +78,32 @@ def attend(
         )
         assert isinstance(attended, torch.Tensor)  # nothing else is asked for
         return attended
-    # One call for each text. `split`, not slices: the gradient of a slice
-    # is as large as the whole row.
-    pieces = zip(
-        query.transpose(0, 1).split(cu_seqlens_q.diff().tolist(), dim=1),
-        key.transpose(0, 1).split(cu_seqlens_k.diff().tolist(), dim=1),
-        value.transpose(0, 1).split(cu_seqlens_k.diff().tolist(), dim=1),
-        strict=True,
-    )
     near: torch.Tensor | None = None
     if sliding_window:
         positions = torch.arange(longest, device=query.device)
         near = (positions[:, None] - positions).abs() < sliding_window
+    # One call for neighbours of one shape. `split`, not slices: the gradient
+    # of a slice is as large as the whole row.
+    sizes = zip(
+        cu_seqlens_q.diff().tolist(), cu_seqlens_k.diff().tolist(), strict=True
+    )
+    runs = [(size, len(list(run))) for size, run in groupby(sizes)]
+    pieces = zip(
+        query.split([queries * texts for (queries, _), texts in runs]),
+        key.split([keys * texts for (_, keys), texts in runs]),
+        value.split([keys * texts for (_, keys), texts in runs]),
+        strict=True,
+    )
     contexts = []
-    for piece in pieces:
-        length = piece[1].shape[1]
-        mask = None if near is None else near[:length, :length]
-        contexts.append(
-            attend_in_float32(*(t[None] for t in piece), attn_mask=mask)
+    for (size, texts), piece in zip(runs, pieces, strict=True):
+        length = size[1]
+        attended = attend_in_float32(
+            # (texts, heads, tokens, width of a head)
+            *(t.unflatten(0, (texts, -1)).transpose(1, 2) for t in piece),
+            attn_mask=None if near is None else near[:length, :length],
         )
-    return torch.cat(contexts, dim=2)[0].transpose(0, 1)
+        contexts.append(attended.transpose(1, 2).flatten(0, 1))
+    return torch.cat(contexts)
 
 
 def attention_function(

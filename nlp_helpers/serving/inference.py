@@ -133,13 +133,12 @@ class TokenReader(Encoder):
             see `divide` for the vectors of each text.
         """
         lengths = [len(ids) for ids in values]
+        device = self.model.device
         plan = padding.group_by_length(lengths)
         collate = padding.pad_for
         if self.is_packed:
-            rows = np.arange(len(values))
-            plan = [rows[cut] for cut in packing.micro_batches(lengths)]
+            plan = packing.plan_reading(lengths, device)
             collate = packing.pack_for
-        device = self.model.device
         with torch.no_grad(), session.autocast(device):
             for rows in plan:
                 texts = [values[int(row)] for row in rows]

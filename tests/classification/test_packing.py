@@ -99,12 +99,36 @@ def test_predicted_logits_are_in_the_order_of_the_texts(
     wrapped = packing.PackedClassifier(model).train()
     together = wrapped.predict_logits(input_ids)
     assert model.training  # as it was before
-    monkeypatch.setattr(packing, "MAX_TOKENS", 100)
+    monkeypatch.setattr(packing, "CACHED_TOKENS", 100)
     again = wrapped.predict_logits(input_ids)
     np.testing.assert_allclose(together, again, atol=1e-5)
     for row, ids in enumerate(input_ids):
         alone = wrapped.predict_logits([ids])
         np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_neighbours_of_one_length_do_not_attend_to_each_other(window):
+    lengths = (7, 7, 7, 3, 3, 9)
+    query, key, value = torch.randn(3, sum(lengths), 2, 16)
+    cu_seqlens = torch.tensor([0, *np.cumsum(lengths)])
+    together = attention.attend(
+        query, key, value, cu_seqlens, cu_seqlens, window
+    )
+    pieces = zip(*(t.split(lengths) for t in (query, key, value)), strict=True)
+    alone = []
+    for piece in pieces:
+        ends = torch.tensor([0, len(piece[0])])
+        alone.append(attention.attend(*piece, ends, ends, window))
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_texts_of_one_length_are_read_together():
+    lengths = [3, 900, 3, 1200, 3, 900]
+    passes = packing.plan_reading(lengths, torch.device("cpu"))
+    assert [rows.tolist() for rows in passes] == [[0, 2, 4, 1, 5], [3]]
+    passes = packing.plan_reading(lengths, torch.device("meta"))
+    assert [rows.tolist() for rows in passes] == [[0, 2, 4, 1, 5, 3]]
 
 
 def test_attention_is_computed_in_float32():
