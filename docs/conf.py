@@ -31,7 +31,7 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 myst_heading_anchors = 4
 smartquotes_action = "D"  # dashes alone
-exclude_patterns = ["course/student"]  # to download; the page has more
+exclude_patterns = ["course/student", "notebooks/source"]  # to download
 
 # Docstrings: Google's sections, and code between single backticks.
 default_role = "code"

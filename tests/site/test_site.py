@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 import threading
+from fnmatch import fnmatch
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from zipfile import ZipFile
 
 import pytest
 from playwright.sync_api import expect
@@ -125,6 +127,42 @@ def test_links_and_anchors_lead_somewhere(site, pages):
                     broken.append(f"{name}: {link}")
     assert not broken
     assert sum(len(page.links) for page in pages.values()) > 1000
+
+
+def link_to(page, ending):
+    """Return the one link to a file that can be downloaded."""
+    [link] = {
+        link
+        for link in page.links
+        if "_downloads/" in link and link.endswith(ending)
+    }
+    return link
+
+
+@needs_sphinx
+def test_the_first_page_offers_the_package(site, pages):
+    wheel = site / link_to(pages["index.html"], ".whl")
+    with ZipFile(wheel) as package:
+        assert "nlp_helpers/hosted.py" in package.namelist()
+    assert fnmatch(wheel.name, "nlp_helpers-*.whl")  # what the cell looks for
+
+
+@needs_sphinx
+@pytest.mark.parametrize("notebook", parameters.SCHEMAS)
+def test_a_page_offers_its_notebook_as_it_is_in_the_repository(
+    notebook, site, pages
+):
+    link = link_to(pages[f"notebooks/{notebook}.html"], f"{notebook}.ipynb")
+    offered = site / "notebooks" / link
+    original = staging.ROOT / "notebooks" / f"{notebook}.ipynb"
+    assert offered.read_bytes() == original.read_bytes()
+
+
+@needs_sphinx
+def test_checks_are_not_shown_to_call_dots_right(site):
+    for path in (site / "course").glob("*.html"):
+        assert "check(" in path.read_text("utf-8")
+        assert ": right" not in path.read_text("utf-8")
 
 
 @needs_sphinx

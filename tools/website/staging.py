@@ -10,8 +10,11 @@ import fnmatch
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tools import badges
 from tools.website import diagram, tasks
@@ -46,6 +49,13 @@ CODE_OR_LINK = re.compile(
 )
 TOCTREE = re.compile(r"^```\{toctree\}.*?^```$", re.DOTALL | re.MULTILINE)
 SET_UP_CELL = "hosted.install("
+RUN_FROM = "notebooks/source"  # as they are in the repository, to download
+PACKAGE = "package"  # folder of the wheel, which the first page offers
+RUN_IT = "Run it yourself: {{download}}`{name} <source/{name}>`."
+SOLVE_IT = (
+    "Solve them in a copy of your own: {{download}}`{name} <student/{name}>`."
+    " The solutions are here, folded, for when you have tried."
+)
 
 
 def find_page(path: str) -> str | None:
@@ -123,10 +133,13 @@ def link_text(text: str, source: str, page: str) -> str:
 def stage_notebook(content: str, source: str, page: str) -> str:
     """Return a notebook as the site shows it: with links, set-up folded."""
     notebook = json.loads(content)
+    name = PurePosixPath(source).name
+    where = RUN_IT
     if source.startswith("course/"):
-        student = ROOT / "course" / "student" / PurePosixPath(source).name
+        student = ROOT / "course" / "student" / name
         tasks.fold_solutions(notebook, json.loads(student.read_text("utf-8")))
-        tasks.say_where(notebook, student.name)
+        where = SOLVE_IT
+    say_where(notebook, where.format(name=name))
     for cell in notebook["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
@@ -134,6 +147,21 @@ def stage_notebook(content: str, source: str, page: str) -> str:
         elif SET_UP_CELL in text:
             cell["metadata"].setdefault("tags", []).append("hide-input")
     return json.dumps(notebook, ensure_ascii=False)
+
+
+def say_where(notebook: dict[str, Any], text: str) -> None:
+    """Say below a notebook's title where it can be had."""
+    note = {"cell_type": "markdown", "id": "site-download", "metadata": {}}
+    notebook["cells"].insert(1, note | {"source": text})
+
+
+def build_package(folder: Path) -> str:
+    """Build the package's wheel into a folder; return the file's name."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    command += ["--disable-pip-version-check", "--no-build-isolation"]
+    subprocess.run([*command, "-w", str(folder), str(ROOT)], check=True)
+    [wheel] = folder.glob("*.whl")
+    return wheel.name
 
 
 def drop_empty_lists(text: str, pages: Iterable[str]) -> str:
@@ -169,9 +197,13 @@ def stage(folder: Path, made: dict[str, str]) -> None:
     for source, page in find_sources():
         content = (ROOT / source).read_text(encoding="utf-8")
         pages[page] = change[Path(page).suffix](content, source, page)
-    for path in (ROOT / "course" / "student").glob("*.ipynb"):  # to download
-        pages[f"course/student/{path.name}"] = path.read_text("utf-8")
-    pages["index.md"] = drop_empty_lists(pages["index.md"], pages)
+    downloads = {"course/student": "course/student", "notebooks": RUN_FROM}
+    for source, target in downloads.items():
+        for path in (ROOT / source).glob("*.ipynb"):
+            pages[f"{target}/{path.name}"] = path.read_text("utf-8")
+    wheel = build_package(folder / PACKAGE)
+    index = drop_empty_lists(pages["index.md"], pages)
+    pages["index.md"] = index.replace("PACKAGE.whl", f"{PACKAGE}/{wheel}")
     for page, content in pages.items():
         path = folder / page
         path.parent.mkdir(parents=True, exist_ok=True)

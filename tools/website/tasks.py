@@ -7,10 +7,6 @@ cells solved and executed. A cell keeps its id in both.
 import copy
 from typing import Any
 
-DOWNLOAD = (
-    "Solve them in a copy of your own: {{download}}`{name} <student/{name}>`."
-    " The solutions are here, folded, for when you have tried."
-)
 PROMPTS = {
     "code_prompt_show": "Show the solution",
     "code_prompt_hide": "Hide the solution",
@@ -19,6 +15,9 @@ PROMPTS = {
 
 def fold_solutions(solved: dict[str, Any], student: dict[str, Any]) -> None:
     """Put the starter code before each solution, and fold the solution.
+
+    What `check` says stands for itself in the student's notebook alone: here
+    it would call the dots right.
 
     Args:
         solved: the solution notebook; it is changed.
@@ -37,12 +36,7 @@ def fold_solutions(solved: dict[str, Any], student: dict[str, Any]) -> None:
             cells.append(shown)
             cell["metadata"].setdefault("tags", []).append("hide-cell")
             cell["metadata"]["mystnb"] = PROMPTS
+        elif "".join(cell["source"]).startswith("check("):
+            cell["outputs"] = []
         cells.append(cell)
     solved["cells"] = cells
-
-
-def say_where(solved: dict[str, Any], name: str) -> None:
-    """Say below the title where the student's notebook can be had."""
-    note = {"cell_type": "markdown", "id": "site-download", "metadata": {}}
-    note["source"] = DOWNLOAD.format(name=name)
-    solved["cells"].insert(1, note)
