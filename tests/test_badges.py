@@ -131,5 +131,5 @@ def test_the_set_up_cell_fails_in_one_line(project, tmp_path, monkeypatch):
         client.execute()
     [output] = notebook.cells[0].outputs
     [line] = output.traceback
-    assert line.startswith("error: the package is missing; upload its wheel")
+    assert line.startswith("error: the package is missing: drag nlp_helpers")
     assert len(json.dumps(line)) < 200

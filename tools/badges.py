@@ -50,8 +50,9 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         shutil.copy(wheel, source)
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", source]
     if not source or subprocess.run(pip).returncode:
-        raise SetupError("the package is missing; upload its wheel beside"
-                         " this notebook (see the README), run this again")
+        raise SetupError("the package is missing: drag nlp_helpers-....whl"
+                         " into the Files pane (the folder at the left), then"
+                         " run this cell again")
     from nlp_helpers import hosted
 
     hosted.install("{notebook}")"""
@@ -123,8 +124,9 @@ def set_up_text(
         " next cell installs the helpers and what else the notebook lacks;"
         if opened
         else "On Google Colab and Kaggle the next cell installs the helpers,"
-        " from a wheel that you upload beside the notebook (this copy has no"
-        " address yet; see the README), and what else the notebook lacks;"
+        " from a file `nlp_helpers-....whl` that you drag into the Files pane"
+        " first (the folder at the left; this copy has no address to take it"
+        " from), and what else the notebook lacks;"
     )
     return (
         f"## Set-up\n\n{where} it takes about half a minute, and nothing has"
