@@ -38,12 +38,26 @@ def type_name(answer: Any) -> str:
 
 def _array(answer: Any) -> np.ndarray | None:
     """Return numbers of torch, NumPy, pandas or lists, or None."""
-    if hasattr(answer, "detach"):  # without importing torch
-        answer = answer.detach().cpu().float()
     try:
-        return np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
+        return np.asarray(_plain(answer), dtype=float)
+    except Exception:  # whatever a student's object raises: no numbers
         return None
+
+
+def _plain(answer: Any) -> Any:
+    """Return tensors, those in lists too, as arrays of NumPy.
+
+    NumPy itself reads none that needs a gradient, is in bfloat16, or lies on
+    another device.
+    """
+    if hasattr(answer, "detach"):  # without importing torch
+        values = answer.detach().cpu()
+        return (
+            values.double() if values.is_floating_point() else values
+        ).numpy()
+    if isinstance(answer, list | tuple):
+        return [_plain(each) for each in answer]
+    return answer
 
 
 @dataclass(frozen=True)
@@ -93,10 +107,12 @@ class Words:
 
     def difference(self, answer: Any, expected: Any) -> str:
         """Compare two texts or two lists of them; see `Kind`."""
+        if isinstance(answer, np.ndarray):
+            answer = answer.tolist()  # without dimensions, it is one text
         if isinstance(expected, str):
             return self._compare(answer, expected)
         if isinstance(answer, str) or not isinstance(
-            answer, list | tuple | set | np.ndarray | pd.Series
+            answer, list | tuple | set | pd.Series
         ):
             return (
                 f"a list of texts is asked for, and this is"
@@ -230,7 +246,7 @@ class Function:
             given = copy.deepcopy(arguments)
             try:
                 value = answer(*given)
-            except Exception as error:  # the student's, whatever it is
+            except (Exception, SystemExit) as error:  # the student's
                 return (
                     f"called with {shown(arguments)}, it raises"
                     f" {type(error).__name__}: {error}"

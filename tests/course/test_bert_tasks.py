@@ -25,6 +25,21 @@ def train_clearing_first(model, optimizer, batches):
     return losses
 
 
+def train_keeping_losses(model, optimizer, batches):
+    losses = []
+    for inputs, labels in batches:
+        loss = cross_entropy(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss)  # with its gradient, as it comes
+    return losses
+
+
+def test_a_loop_may_return_the_losses_as_tensors():
+    assert verdict("05.5", train_keeping_losses) == ""
+
+
 def test_a_loop_may_clear_the_gradients_first():
     assert verdict("05.5", train_clearing_first) == ""
 

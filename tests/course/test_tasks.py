@@ -2,18 +2,65 @@
 
 import re
 import subprocess
+import sys
+from collections import UserDict
+from fractions import Fraction
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import BatchEncoding
 
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.course import check, checking, require
 from nlp_helpers.course.answers import Function, Number, Table, Tensor, Words
 
 NOTEBOOKS = list(checking.NOTEBOOKS)
+A_NUMBER = torch.tensor(0.4321, requires_grad=True)
+ODD = {
+    "nothing": None,
+    "set": {0.4321, "boat"},
+    "dict": {"a": 1},
+    "nested": [[1, [2, 3]], [4]],
+    "list of gradients": [A_NUMBER, A_NUMBER],
+    "nested gradients": [(A_NUMBER,), (A_NUMBER,)],
+    "gradient": A_NUMBER * 2,
+    "bfloat16": torch.ones(3, dtype=torch.bfloat16),
+    "list of bfloat16": [torch.ones(2, dtype=torch.bfloat16)],
+    "no values": torch.empty(2, device="meta"),
+    "complex": torch.ones(2, dtype=torch.complex64),
+    "sparse": torch.eye(2).to_sparse(),
+    "empty": torch.empty(0),
+    "text": "boat",
+    "bytes": b"boat",
+    "texts": ["boat", "97"],
+    "mixed": ["boat", 97, None, A_NUMBER],
+    "generator": (n for n in range(3)),
+    "range": range(3),
+    "shape": torch.Size([2, 3]),
+    "fields": UserDict(input_ids=[[1, 2]]),
+    "encoding": BatchEncoding({"input_ids": torch.ones(1, 2)}),
+    "two things": torch.eye(2).max(dim=-1),
+    "NumPy's number": np.float16(0.4321),
+    "NumPy's text": np.str_("boat"),
+    "array of one text": np.array("boat"),
+    "array of texts": np.array([["a", "b"], ["c", "d"]]),
+    "array of dates": np.array(["2018-01-01"], dtype="datetime64[D]"),
+    "fraction": Fraction(1, 3),
+    "complex number": 1j,
+    "large": 10**400,
+    "infinite": float("inf"),
+    "series": pd.Series(["boat", None]),
+    "table": pd.DataFrame({"word": [{1}, None], "score": [A_NUMBER, "a"]}),
+    "twice": pd.DataFrame([[1, 2]], columns=["word", "word"]),
+    "type": int,
+    "object": object(),
+    "leaves": sys.exit,
+    "function of nothing": lambda: A_NUMBER,
+    "function of all": lambda *arguments: [A_NUMBER, {1}],
+}
 TASKS = [
     task
     for notebook in NOTEBOOKS
@@ -105,6 +152,54 @@ def test_nonsense_is_wrong_and_raises_nothing(task, answer):
         for place in range(len(own)):
             texts = [*own[:place], answer, *own[place + 1 :]]
             assert checking.judge(task, *texts, 0.5).problem
+
+
+def table_of(answer):
+    """Return a table whose columns all hold an answer, twice."""
+    names = ("token", "probability", "word", "ratio", "label", "fraction")
+    return pd.DataFrame({name: [answer, answer] for name in names})
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_every_kind_of_answer_has_a_verdict(odd):
+    texts = pd.DataFrame({"word": ["a", "b"], "ratio": [0.1, 0.2]})
+    cases = [
+        (Number(low=0, high=1), 0.25),
+        (Number(tolerance=0), 7),
+        (Words(), "b"),
+        (Words(), ["a", "b"]),
+        (Words(ordered=False), ["a", "b"]),
+        (Tensor(sums_to_one=True), torch.tensor([0.25, 0.75])),
+        (Tensor(tolerance=0), [[1, 2], [3, 4]]),
+        (Table(), texts),
+    ]
+    for kind, expected in cases:
+        for answer in (odd, [odd], [odd, odd], table_of(odd)):
+            assert kind.difference(answer, expected)
+        called = Function(kind, lambda: [(1,)])
+        for answer in (odd, lambda n: odd, lambda n: [odd, odd]):
+            assert called.difference(answer, lambda n: expected)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=ids)
+def test_every_task_has_a_verdict_on_odd_answers(task):
+    for own in task.examples or [()]:
+        for odd in ODD.values():
+            assert checking.judge(task, *own, odd).problem
+            for place in range(len(own)):
+                texts = [*own[:place], odd, *own[place + 1 :]]
+                assert checking.judge(task, *texts, 0.5).problem
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_lists_of_tensors_are_numbers(dtype):
+    values = [
+        torch.tensor(n, dtype=dtype, requires_grad=True) for n in (0.25, 0.75)
+    ]
+    for answer in (values, tuple(values), torch.stack(values)):
+        assert not Tensor().difference(answer, [0.25, 0.75])
+        assert not Tensor().difference([answer], [[0.25, 0.75]])
+    assert not Number().difference([values[0]], 0.25)
 
 
 def test_what_a_student_reads(capsys):
