@@ -15,7 +15,7 @@ import pandas as pd
 from nlp_helpers.course.task import Kind
 
 TOLERANCE = 1e-3  # relative, of numbers computed in float32
-SMALLEST = 1e-8  # below it, two numbers are the same
+SMALLEST = 1e-8  # below it, a number is zero
 
 
 def type_name(answer: Any) -> str:
@@ -90,9 +90,14 @@ class Number:
                 f"{value:.4g} is not between {self.low:g} and {self.high:g},"
                 " where such a number must lie"
             )
-        if np.isclose(value, float(expected), self.tolerance, SMALLEST):
+        if self._same(value, float(expected)):
             return ""
         return "the number is another one"
+
+    def _same(self, value: float, expected: float) -> bool:
+        """Tell whether two numbers are the same; small ones can differ."""
+        smallest = 0 if expected else SMALLEST
+        return bool(np.isclose(value, expected, self.tolerance, smallest))
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def test_every_kind_of_answer_has_a_verdict(odd):
             assert kind.difference(answer, expected)
         called = Function(kind, lambda: [(1,)])
         for answer in (odd, lambda n: odd, lambda n: [odd, odd]):
-            assert called.difference(answer, lambda n: expected)
+            assert called.difference(answer, lambda n, e=expected: e)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=ids)
@@ -257,6 +257,13 @@ def test_a_number_may_come_from_any_library(answer):
 def test_what_is_no_such_number_is_told(answer, said):
     problem = Number(low=0, high=1).difference(answer, 0.25)
     assert said in problem
+
+
+def test_small_numbers_can_differ():
+    assert Number().difference(2e-12, 3e-9)
+    assert Number().difference(0, 3e-9)
+    assert not Number().difference(3.001e-12, 3e-12)
+    assert not Number().difference(1e-12, 0)
 
 
 def test_counts_have_no_tolerance():
