@@ -13,7 +13,7 @@ from nlp_helpers.language_models.token_text import ids_text, token_text
 
 SENTENCE = "Unbelievably, tokenizers split rare words."
 PROMPT = "The opposite of hot is"
-CONTINUATION = " cold."
+ENDING = " warm."  # what greedy decoding would not write
 STEPS = 6
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0])
 TEMPERATURE = 0.5
@@ -67,17 +67,24 @@ def continuation(num_steps: int = STEPS) -> str:
     return ids_text(tokenizer, ids[0].tolist())
 
 
-def of_continuation(shift: int = -1) -> torch.Tensor:
-    """Return the probability of each token of the continuation.
+def of_ending(shift: int = -1, first: int | None = None) -> torch.Tensor:
+    """Return the probability of each token of the ending.
 
     Args:
         shift: at which position, beside its own, to look for a token.
+        first: the position to begin with; by default that of the ending.
     """
-    ids = encode(PROMPT + CONTINUATION)[0]
-    first = encode(PROMPT).shape[1]
-    rows = all_logits(PROMPT + CONTINUATION).softmax(-1)
-    positions = range(first, len(ids))
+    ids = encode(PROMPT + ENDING)[0]
+    rows = all_logits(PROMPT + ENDING).softmax(-1)
+    positions = range(first or encode(PROMPT).shape[1], len(ids))
     return torch.stack([rows[at + shift, ids[at]] for at in positions])
+
+
+def best_of_ending() -> torch.Tensor:
+    """Return the probability of the best token at each place of the ending."""
+    first = encode(PROMPT).shape[1]
+    rows = all_logits(PROMPT + ENDING).softmax(-1)
+    return rows[first - 1 : -1].max(-1).values
 
 
 def keep_top_p(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -332,23 +339,33 @@ TASKS = (
         ("text_probability",),
         DECODING,
         Number(low=0, high=1),
-        lambda: float(of_continuation().prod()),
+        lambda: float(of_ending().prod()),
         (
             Mistake(
                 "each token was looked up at its own position; what the model"
                 " expects in a place is said one position before it",
-                lambda: float(of_continuation(shift=0).prod()),
+                lambda: float(of_ending(shift=0).prod()),
             ),
             Mistake(
                 "this is a mean; all tokens must come, one after the other,"
                 " so their probabilities are multiplied",
-                lambda: float(of_continuation().mean()),
+                lambda: float(of_ending().mean()),
             ),
             Mistake(
                 "this is the first new token alone; the others must come too",
-                lambda: float(of_continuation()[0]),
+                lambda: float(of_ending()[0]),
             ),
-            Mistake("", lambda: float(of_continuation().log().sum())),
+            Mistake(
+                "these are the most probable tokens in each place, whatever"
+                " they are; look up those of `ending`",
+                lambda: float(best_of_ending().prod()),
+            ),
+            Mistake(
+                "this is the probability of the whole text; the prompt is"
+                " given, so only the tokens of `ending` count",
+                lambda: float(of_ending(first=1).prod()),
+            ),
+            Mistake("", lambda: float(of_ending().log().sum())),
         ),
         points=2,
     ),
