@@ -5,7 +5,7 @@ expected.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,12 +130,16 @@ class Words:
                     "a list of texts is asked for, and an element of it"
                     f" is {type_name(each)}"
                 )
+        if not self.ordered:
+            given, wanted = sorted(given), sorted(wanted)
         if given == wanted:
             return ""
         if sorted(given) == sorted(wanted):
-            return "the order is another one" if self.ordered else ""
+            return "the order is another one"
         if len(given) != len(wanted):
             return f"the list has not as many texts as it should: {len(given)}"
+        if almost := _almost(given, wanted):
+            return f"the texts are right but for {almost}"
         same = sum(each in wanted for each in given)
         return f"{same} of the {len(given)} texts are right"
 
@@ -145,14 +149,18 @@ class Words:
             return f"a text is asked for, and this is {type_name(answer)}"
         if answer == expected:
             return ""
-        if answer.split() == expected.split():
-            return (
-                "it is right but for its spaces and line breaks: they belong"
-                " to the text"
-            )
-        if answer.lower() == expected.lower():
-            return "it is right but for capitals"
+        if almost := _almost([answer], [expected]):
+            return f"it is right but for {almost}"
         return "the text is another one"
+
+
+def _almost(given: Sequence[str], wanted: Sequence[str]) -> str:
+    """Say in what texts differ if it is in spaces or in capitals alone."""
+    if [text.split() for text in given] == [text.split() for text in wanted]:
+        return "spaces and line breaks: they belong to the text"
+    if [text.lower() for text in given] == [text.lower() for text in wanted]:
+        return "capitals"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -210,21 +218,22 @@ class Table:
                 f"the table has not as many rows as it should: {len(answer)}"
             )
         for name in expected.columns:
-            given, wanted = list(answer[name]), list(expected[name])
-            if not self._same(given, wanted):
-                ordered = self._same(
-                    sorted(given, key=str), sorted(wanted, key=str)
-                )
-                problem = "is in another order" if ordered else "differs"
-                return f"the column {name} {problem}"
+            if problem := self._compare(answer[name], expected[name]):
+                return f"in the column {name}: {problem}"
         return ""
 
-    def _same(self, given: list[Any], wanted: list[Any]) -> bool:
-        """Tell whether two columns hold the same."""
+    def _compare(self, answer: pd.Series, expected: pd.Series) -> str:
+        """Compare two columns."""
+        given, wanted = list(answer), list(expected)
         kind: Kind = Tensor(self.tolerance)
         if any(isinstance(value, str) for value in wanted):
             kind = Words()
-        return not kind.difference(given, wanted)
+        problem = kind.difference(given, wanted)
+        if problem and not kind.difference(
+            sorted(given, key=str), sorted(wanted, key=str)
+        ):
+            return "the order is another one"
+        return problem
 
 
 @dataclass(frozen=True)

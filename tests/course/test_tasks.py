@@ -294,6 +294,14 @@ def test_lists_of_texts():
     assert "a text" in Words().difference("ab", ["a", "b"])
 
 
+@pytest.mark.parametrize("kind", [Words(), Words(ordered=False)])
+def test_what_alone_differs_in_texts_is_told(kind):
+    for texts in ([" A", "b"], [" A"]):
+        bare, small = ([f(t) for t in texts] for f in (str.strip, str.lower))
+        assert "right but for spaces" in kind.difference(bare, texts)
+        assert "right but for capitals" in kind.difference(small, texts)
+
+
 @pytest.mark.parametrize("make", [list, np.array, torch.tensor])
 def test_tensors_of_any_library(make):
     kind, expected = Tensor(sums_to_one=True), torch.tensor([0.25, 0.75])
@@ -309,10 +317,29 @@ def test_a_table_is_compared_by_columns_and_rows():
     assert not kind.difference(expected[["p", "token"]], expected)
     assert not kind.difference(expected.set_axis([5, 6]), expected)
     assert "no column p" in kind.difference(expected[["token"]], expected)
-    assert "order" in kind.difference(expected[::-1], expected)
-    assert "p differs" in kind.difference(expected.assign(p=0.5), expected)
+    assert "token: the order" in kind.difference(expected[::-1], expected)
+    said = kind.difference(expected[["p"]][::-1], expected[["p"]])
+    assert said == "in the column p: the order is another one"
     assert "rows" in kind.difference(expected.head(1), expected)
     assert "a table" in kind.difference([1], expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"p": 0.5}, "p: 0 of the 2 numbers are right"),
+        ({"p": [0.7, 0.5]}, "p: 1 of the 2 numbers are right"),
+        ({"p": [0.7, float("nan")]}, "p: some of the numbers are nan"),
+        ({"token": ["a", "b"]}, "token: the texts are right but for spaces"),
+        ({"token": [" A", "b"]}, "token: the texts are right but for capit"),
+        ({"token": [" a", "c"]}, "token: 1 of the 2 texts are right"),
+        ({"token": [1, 2]}, "token: a list of texts is asked for"),
+    ],
+)
+def test_a_column_is_compared_as_its_kind_is(changed, said):
+    expected = pd.DataFrame({"token": [" a", "b"], "p": [0.7, 0.3]})
+    problem = Table().difference(expected.assign(**changed), expected)
+    assert problem.startswith(f"in the column {said}")
 
 
 def test_a_function_is_called_with_copies():
