@@ -24,8 +24,15 @@ def type_name(answer: Any) -> str:
         return "a text"
     if isinstance(answer, pd.DataFrame):
         return "a table"
-    if isinstance(answer, list | tuple | set | dict):
-        return f"a {type(answer).__name__}"
+    if isinstance(answer, tuple) and hasattr(answer, "indices"):
+        return "two things: values and indices"  # of torch's max or topk
+    if type(answer).__name__ == "Size":
+        return "a shape: the size of each dimension"
+    if type(answer).__module__.startswith("transformers."):
+        return "all that the tokenizer or the model returns; take one field"
+    for kind in (list, tuple, set, dict):
+        if isinstance(answer, kind):
+            return f"a {kind.__name__}"
     if callable(answer):
         return "a function"
     if isinstance(answer, bool):
@@ -33,13 +40,19 @@ def type_name(answer: Any) -> str:
     if (values := _array(answer)) is not None:
         shape = values.shape
         return f"an array of shape {shape}" if shape else "a single number"
-    return f"a {type(answer).__name__}"
+    return f"an object of the type {type(answer).__name__}"
 
 
 def _array(answer: Any) -> np.ndarray | None:
     """Return numbers of torch, NumPy, pandas or lists, or None."""
     try:
-        return np.asarray(_plain(answer), dtype=float)
+        values = np.asarray(_plain(answer))
+        if values.dtype == object and any(
+            isinstance(each, str | bytes | None) for each in values.flat
+        ):
+            return None
+        # Texts of digits, dates and complex numbers are no such numbers.
+        return values.astype(float) if values.dtype.kind in "biufO" else None
     except Exception:  # whatever a student's object raises: no numbers
         return None
 
@@ -76,7 +89,7 @@ class Number:
 
     def difference(self, answer: Any, expected: Any) -> str:
         """Compare two numbers; see `Kind`."""
-        values = None if isinstance(answer, str) else _array(answer)
+        values = _array(answer)
         if values is None or values.size != 1 or isinstance(answer, bool):
             return (
                 f"a single number is asked for, and this is"
@@ -130,6 +143,8 @@ class Words:
                     "a list of texts is asked for, and an element of it"
                     f" is {type_name(each)}"
                 )
+        if self.ordered and isinstance(answer, set):
+            return "a set has no order; make a list"
         if not self.ordered:
             given, wanted = sorted(given), sorted(wanted)
         if given == wanted:
@@ -178,7 +193,7 @@ class Tensor:
     def difference(self, answer: Any, expected: Any) -> str:
         """Compare two arrays; see `Kind`."""
         values, wanted = _array(answer), _array(expected)
-        if isinstance(answer, str) or values is None or wanted is None:
+        if values is None or wanted is None:
             return f"numbers are asked for, and this is {type_name(answer)}"
         if values.shape != wanted.shape:
             return (
@@ -266,7 +281,10 @@ class Function:
                     f" {type(error).__name__}: {error}"
                 )
             if value is None or value is ...:
-                return "the function returns nothing: it needs `return`"
+                return (
+                    "the function returns nothing: it needs `return`, or it"
+                    " is not written yet"
+                )
             if problem := self.result.difference(value, wanted):
                 return f"called with {shown(arguments)}: {problem}"
         return ""

@@ -252,11 +252,27 @@ def test_a_number_may_come_from_any_library(answer):
         (torch.ones(2), "array of shape (2,)"),
         (float("nan"), "nan"),
         (1.5, "not between 0 and 1"),
+        (torch.eye(2).max(dim=-1), "this is two things: values and indices"),
+        (torch.ones(2, 3).shape, "this is a shape"),
+        (BatchEncoding({"input_ids": [1]}), "the tokenizer or the model"),
+        (range, "a function"),
+        (object(), "an object of the type object"),
     ],
 )
 def test_what_is_no_such_number_is_told(answer, said):
     problem = Number(low=0, high=1).difference(answer, 0.25)
     assert said in problem
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [["0", "1"], ("0", "1"), np.array(["0", "1"]), [0, "1"], [b"0", b"1"]]
+    + [pd.Series(["0", "1"]), [0, None], np.array([0, 1j])],
+)
+def test_digits_of_a_text_are_no_numbers(answer):
+    said = Tensor(tolerance=0).difference(answer, [0, 1])
+    assert said.startswith("numbers are asked for")
+    assert "single number" in Number().difference(answer[1:], 1)
 
 
 def test_small_numbers_can_differ():
@@ -291,6 +307,7 @@ def test_lists_of_texts():
     assert "1 of the 2" in Words().difference(["a", "c"], ["a", "b"])
     assert "as many" in Words().difference(["a"], ["a", "b"])
     assert "element" in Words().difference(["a", 1], ["a", "b"])
+    assert "set has no order" in Words().difference({"a", "b"}, ["a", "b"])
     assert "a text" in Words().difference("ab", ["a", "b"])
 
 
@@ -328,6 +345,7 @@ def test_a_table_is_compared_by_columns_and_rows():
     ("changed", "said"),
     [
         ({"p": 0.5}, "p: 0 of the 2 numbers are right"),
+        ({"p": "0.7"}, "p: numbers are asked for"),
         ({"p": [0.7, 0.5]}, "p: 1 of the 2 numbers are right"),
         ({"p": [0.7, float("nan")]}, "p: some of the numbers are nan"),
         ({"token": ["a", "b"]}, "token: the texts are right but for spaces"),
@@ -352,5 +370,6 @@ def test_a_function_is_called_with_copies():
     assert not kind.difference(spoil, lambda values: len(values) + 1)
     assert probes == [([1, 2],)]
     assert "raises TypeError" in kind.difference(lambda: 3.0, len)
-    assert "return" in kind.difference(lambda values: None, len)
+    said = kind.difference(lambda values: None, len)
+    assert "needs `return`, or it is not written yet" in said
     assert "without brackets" in kind.difference(2.0, len)
