@@ -98,19 +98,48 @@ class Number:
         value = float(values.reshape(-1)[0])
         if np.isnan(value):
             return "the number is nan: something was divided by zero"
-        if not self.low <= value <= self.high:
-            return (
-                f"{value:.4g} is not between {self.low:g} and {self.high:g},"
-                " where such a number must lie"
-            )
-        if self._same(value, float(expected)):
+        wanted = float(expected)
+        if self._same(value, wanted):
             return ""
+        if (self.low, self.high) == (0, 1) and (
+            self._same(value / 100, wanted) or _rounded(value / 100, wanted)
+        ):
+            return "this is in percent; a fraction lies between 0 and 1"
+        if not self.low <= value <= self.high:
+            return f"{value:.4g} is {self._outside(value)}"
+        if _rounded(value, wanted):
+            return (
+                "it is right but for rounding: hand in the number as"
+                " computed, not as shown"
+            )
         return "the number is another one"
+
+    def _outside(self, value: float) -> str:
+        """Say which limit a number does not keep."""
+        if np.isfinite([self.low, self.high]).all():
+            return (
+                f"not between {self.low:g} and {self.high:g}, where such a"
+                " number must lie"
+            )
+        if value < self.low:
+            return f"below {self.low:g}, which such a number cannot be"
+        return f"above {self.high:g}, which such a number cannot be"
 
     def _same(self, value: float, expected: float) -> bool:
         """Tell whether two numbers are the same; small ones can differ."""
         smallest = 0 if expected else SMALLEST
         return bool(np.isclose(value, expected, self.tolerance, smallest))
+
+
+def _rounded(values: Any, wanted: Any) -> bool:
+    """Tell whether numbers are the wanted ones with 2 to 5 decimals.
+
+    Zeros alone do not count: that is what anything small becomes.
+    """
+    return bool(np.any(values)) and any(
+        np.allclose(values, np.round(wanted, decimals), 1e-6, 1e-9)
+        for decimals in range(2, 6)
+    )
 
 
 @dataclass(frozen=True)
@@ -203,6 +232,11 @@ class Tensor:
             return "some of the numbers are nan"
         if np.allclose(values, wanted, self.tolerance, SMALLEST):
             return ""
+        if _rounded(values, wanted):
+            return (
+                "they are right but for rounding: hand in the numbers as"
+                " computed, not as shown"
+            )
         if self.sums_to_one and not np.isclose(values.sum(), 1, atol=1e-3):
             return (
                 f"the numbers add up to {values.sum():.4g}, and probabilities"

@@ -275,6 +275,43 @@ def test_digits_of_a_text_are_no_numbers(answer):
     assert "single number" in Number().difference(answer[1:], 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected", "answer"),
+    [
+        (Number(), 0.621948, 0.62),
+        (Number(low=0, high=1), 0.621948, np.float32(0.62)),
+        (Number(low=0), 0.00123456, 0.00123),
+        (Tensor(), [0.621948, 0.378052], [0.62, 0.38]),
+        (
+            Tensor(sums_to_one=True),
+            [0.6219, 0.3701, 0.008],
+            [0.62, 0.37, 0.01],
+        ),
+    ],
+)
+def test_rounded_numbers_are_told(kind, expected, answer):
+    assert "right but for rounding" in kind.difference(answer, expected)
+
+
+@pytest.mark.parametrize("answer", [0, 0.01, 0.6, 0.63, 1])
+def test_other_numbers_are_not_rounded(answer):
+    for expected in (0.001234, 0.621948):
+        said = Number().difference(answer, expected)
+        assert said == "the number is another one"
+
+
+@pytest.mark.parametrize("answer", [62.1948, 62.19, 62, "62"])
+def test_percent_is_told(answer):
+    said = Number(low=0, high=1).difference(answer, 0.621948)
+    assert said.startswith("this is in percent") is (answer != "62")
+    assert "percent" not in Number(low=0).difference(answer, 0.621948)
+
+
+def test_a_limit_is_named():
+    assert Number(low=0).difference(-5, 3).startswith("-5 is below 0,")
+    assert Number(high=0).difference(5, -3).startswith("5 is above 0,")
+
+
 def test_small_numbers_can_differ():
     assert Number().difference(2e-12, 3e-9)
     assert Number().difference(0, 3e-9)
