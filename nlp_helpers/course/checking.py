@@ -45,7 +45,8 @@ class Verdict:
         problem = self.problem[0].upper() + self.problem[1:]
         end = "" if problem.endswith((".", "?")) else "."
         notebook, _, _ = self.task.number.partition(".")
-        where = f'notebook {notebook}, "{self.task.read}"'
+        heading = self.task.read.replace("*", "")  # as it is shown
+        where = f'notebook {notebook}, "{heading}"'
         return f"{problem}{end} Where to read: {where}"
 
 

@@ -96,6 +96,16 @@ def test_a_task_says_where_to_read(task, project):
     [path] = (project / "notebooks").glob(f"{notebook}_*.ipynb")
     text = "\n".join(cell.source for cell in nbformat.read(path, 4).cells)
     assert f"\n## {task.read}\n" in text
+    shown = f'"{task.read.replace("*", "")}"'
+    assert checking.judge(task, *task.names).message.endswith(shown)
+
+
+def test_the_position_of_a_mask_is_read_where_it_is_computed(project):
+    path = project / "notebooks" / "02_fill_mask.ipynb"
+    text = "\n".join(cell.source for cell in nbformat.read(path, 4).cells)
+    read = checking.find_task("02.1").read
+    section = text.partition(f"\n## {read}\n")[2].partition("\n## ")[0]
+    assert "\nmask_index = " in section
 
 
 @pytest.mark.parametrize(("task", "own"), CASES)
