@@ -23,7 +23,6 @@ HE, SHE = "He is a [MASK].", "She is a [MASK]."
 JOBS = ("nurse", "doctor", "singer", "soldier")
 MAX_CHARACTERS = 300  # of a student's own sentence
 
-MASK_TOKEN = "The mask token"
 BY_HAND = "The best words, by hand"
 EVERY = "The same for every sentence"
 SEVERAL = "Several masks, or none"
@@ -163,7 +162,7 @@ TASKS = (
     Task(
         "02.1",
         ("mask_index",),
-        MASK_TOKEN,
+        BY_HAND,
         Number(tolerance=0, low=0),
         lambda: mask_positions(SENTENCE)[0],
         (
