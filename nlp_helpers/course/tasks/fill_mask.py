@@ -201,6 +201,11 @@ TASKS = (
                 ELSEWHERE, lambda: word_of(all_logits(SENTENCE)[0].argmax())
             ),
             Mistake(
+                "this is the last row, as in notebook 01; here the mask's row"
+                " counts",
+                lambda: word_of(all_logits(SENTENCE)[-1].argmax()),
+            ),
+            Mistake(
                 "this is what the model says one position after the mask",
                 lambda: word_of(at_mask(SENTENCE, shift=1).argmax()),
             ),

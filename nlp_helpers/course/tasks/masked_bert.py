@@ -201,6 +201,10 @@ def own_pair(first: Any, second: Any, word: Any) -> str:
 NO_SEGMENTS = (
     "all tokens were given as one sentence; the second needs segment id 1"
 )
+WITH_QUESTION = (
+    "the question is still there, or this is the difference that says how much"
+    " was copied; hand in the probability without the question"
+)
 TASKS = (
     Task(
         "03.1",
@@ -313,7 +317,9 @@ TASKS = (
         Number(low=0, high=1),
         lambda: float(alone()[0]),
         (
-            Mistake("the question is still there", lambda: float(hidden()[0])),
+            # Too near to each other to be told apart.
+            Mistake(WITH_QUESTION, lambda: float(hidden()[0])),
+            Mistake(WITH_QUESTION, lambda: float(hidden()[0] - alone()[0])),
             Mistake(
                 "a sentence that stands alone has segment id 0",
                 lambda: float(alone(segment=1)[0]),

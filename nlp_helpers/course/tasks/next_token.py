@@ -175,6 +175,16 @@ TASKS = (
                 " before or after a text",
                 lambda: encode(SENTENCE).shape[1] + 1,
             ),
+            Mistake(
+                "this counts the fields that the tokenizer returns; count the"
+                " ids in `input_ids`",
+                lambda: len(models.causal()[0](SENTENCE)),
+            ),
+            Mistake(
+                "this is the number of texts in the batch; count the ids of"
+                " the one text",
+                lambda: len(encode(SENTENCE)),
+            ),
             Mistake("", lambda: encode(SENTENCE)),
         ),
     ),
@@ -187,6 +197,12 @@ TASKS = (
         (
             Mistake(LAST_ROW, lambda: best_token(all_logits(PROMPT)[0])),
             Mistake("", lambda: best_token(all_logits(PROMPT)[-1]).strip()),
+            Mistake(
+                "this is the token as the vocabulary spells it; decode its id",
+                lambda: models.causal()[0].convert_ids_to_tokens(
+                    int(all_logits(PROMPT)[-1].argmax())
+                ),
+            ),
             Mistake("", lambda: int(all_logits(PROMPT)[-1].argmax())),
             Mistake(
                 "this is what follows all but the last token of the prompt",

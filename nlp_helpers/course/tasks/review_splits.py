@@ -276,6 +276,11 @@ TASKS = (
                 lambda text: num_tokens(text, marks=False),
             ),
             Mistake(
+                "this counts the fields that the tokenizer returns; count the"
+                " ids in `input_ids`",
+                lambda text: len(models.encoder_tokenizer()(text)),
+            ),
+            Mistake(
                 "this is the number of words; punctuation marks are tokens"
                 " too, and rare words have several",
                 lambda text: len(text.split()),
