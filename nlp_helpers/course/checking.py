@@ -15,7 +15,7 @@ NOTEBOOKS = {
     "04": "amazon_preprocessing",
     "05": "bert_fine_tuning",
 }
-UNANSWERED = "not answered yet: write your answer where the dots are"
+UNANSWERED = "there is no answer: put your result in place of the dots"
 
 
 class WrongAnswer(AssertionError):

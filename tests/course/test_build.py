@@ -49,6 +49,14 @@ def test_a_source_is_complete(path):
 
 
 @pytest.mark.parametrize("path", PATHS, ids=ids)
+def test_the_first_cell_says_where_to_write(path):
+    """Students' cells have both dots and, where a solution was, `pass`."""
+    intro = course.read(path).cells[0].source
+    assert "`pass`" in intro and course.STUB.startswith("pass")
+    assert "dots" in intro
+
+
+@pytest.mark.parametrize("path", PATHS, ids=ids)
 def test_a_source_asks_every_task_in_order(path):
     source = course.read(path)
     tasks = checking.notebook_tasks(path.name[:2]).values()
