@@ -70,17 +70,24 @@ def notebook_tasks(notebook: str) -> dict[str, Task]:
 
 
 def find_task(number: str) -> Task:
-    """Return the task of a number, `01.3`.
+    """Return the task of a number, `01.3` or `1.3`.
 
     Raises:
         UserError: there is none.
     """
-    tasks = notebook_tasks(str(number).partition(".")[0])
-    if number not in tasks:
+    if not isinstance(number, str):  # 1.1 is 1.10 too
+        raise UserError(
+            f'there is no task {number!r}; write the number as a text, "01.3"'
+        )
+    notebook, _, place = number.partition(".")
+    notebook = notebook.zfill(2)
+    name = f"{notebook}.{place}"
+    tasks = notebook_tasks(notebook)
+    if name not in tasks:
         raise UserError(
             f"there is no task {number!r}; there are {', '.join(tasks)}"
         )
-    return tasks[number]
+    return tasks[name]
 
 
 def judge(task: Task, *answers: Any) -> Verdict:
@@ -95,9 +102,10 @@ def judge(task: Task, *answers: Any) -> Verdict:
         UserError: they are too few or too many.
     """
     if len(answers) != len(task.names):
+        names = ", ".join(task.names)
         raise UserError(
-            f"task {task.number} asks for {', '.join(task.names)}, in this"
-            f" order; {len(answers)} answers were given"
+            f"task {task.number} asks for {names}; write"
+            f' check("{task.number}", {names})'
         )
     if any(answer is ... or answer is None for answer in answers):
         return Verdict(task, UNANSWERED)

@@ -230,9 +230,24 @@ def test_an_unknown_task_is_named_in_one_line(number):
     assert "\n" not in str(error.value)
 
 
-def test_too_few_answers_are_named():
-    with pytest.raises(UserError, match="asks for my_prompt, my_ratio"):
-        check("01.9", 0.5)
+def test_a_number_may_lack_its_first_zero():
+    assert checking.find_task("1.1") is checking.find_task("01.1")
+    assert checking.find_task("5.13") is checking.find_task("05.13")
+
+
+@pytest.mark.parametrize(
+    ("number", "answers", "names"),
+    [
+        ("01.9", [0.5], "my_prompt, my_ratio"),
+        ("01.1", [], "num_tokens"),
+        ("01.1", [1, 2], "num_tokens"),
+    ],
+)
+def test_the_answers_that_are_asked_for_are_named(number, answers, names):
+    with pytest.raises(UserError) as error:
+        check(number, *answers)
+    said = f'task {number} asks for {names}; write check("{number}", {names})'
+    assert str(error.value) == said
 
 
 def test_the_import_is_quick(python):
