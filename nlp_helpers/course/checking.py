@@ -1,7 +1,9 @@
 """Check an answer: right, or what kind of mistake, and where to read."""
 
 import importlib
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 from nlp_helpers.core.errors import UserError
@@ -115,11 +117,13 @@ def judge(task: Task, *answers: Any) -> Verdict:
     problem = task.kind.difference(answer, task.expected(*own))
     if not problem:
         return Verdict(task, "")
-    for mistake in task.mistakes:
-        if mistake.hint and not task.kind.difference(
-            answer, mistake.answer(*own)
-        ):
-            return Verdict(task, mistake.hint)
+    # A function is called anew for each mistake; it has been heard above.
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        for mistake in task.mistakes:
+            if mistake.hint and not task.kind.difference(
+                answer, mistake.answer(*own)
+            ):
+                return Verdict(task, mistake.hint)
     return Verdict(task, problem)
 
 

@@ -230,6 +230,16 @@ def test_an_unknown_task_is_named_in_one_line(number):
     assert "\n" not in str(error.value)
 
 
+def test_a_function_that_prints_is_heard_once(capsys):
+    def to_label(stars):
+        print("called with", stars)
+        return "positive"
+
+    check("04.2", to_label)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1 and len(lines) == len(set(lines))
+
+
 def test_a_number_may_lack_its_first_zero():
     assert checking.find_task("1.1") is checking.find_task("01.1")
     assert checking.find_task("5.13") is checking.find_task("05.13")
