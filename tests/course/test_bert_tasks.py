@@ -71,6 +71,26 @@ def test_a_bootstrap_with_another_seed_is_right(seed):
     assert verdict("05.11", high) == "this is the upper end"
 
 
+def test_few_draws_are_seldom_right():
+    """By one number they cannot be told from luck."""
+    groups = list(bert_evaluation.BY_REVIEW.values())
+    sizes = np.array([len(digits) for digits in groups])
+    sums = np.array([digits.count("1") for digits in groups])
+
+    def fraction_right(num_draws, seeds):
+        right = 0
+        for seed in seeds:
+            generator = np.random.default_rng(seed)
+            drawn = generator.integers(len(groups), size=(num_draws, 16))
+            accuracies = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+            low = np.percentile(accuracies, 2.5)
+            right += verdict("05.11", low) == ""
+        return right / len(seeds)
+
+    assert fraction_right(100, range(200)) < 0.3
+    assert fraction_right(10_000, range(50)) == 1
+
+
 def test_a_complaint_must_be_one_that_vader_takes_for_praise():
     problem = verdict("05.13", "It is bad and broken and ugly.", -0.9)
     assert problem.startswith("VADER does not take this sentence for")
