@@ -23,7 +23,8 @@ from nlp_helpers.core.yaml_files import read_yaml
 
 QUIZZES = Path(__file__).parent / "quizzes"
 # Of the page's own colours, so that it is as readable in dark mode. What is
-# right or wrong is said in words, never by a colour alone.
+# right or wrong is said in words, never by a colour alone. A space in `code`
+# is a token's, and must be seen.
 STYLE = """<style>
 .nlp-quiz { max-width: 44em; line-height: 1.5; }
 .nlp-quiz .question { margin: 1.5em 0 0.5em; font-weight: 600; }
@@ -32,6 +33,7 @@ STYLE = """<style>
 .nlp-quiz summary:focus-visible { outline: 3px solid; outline-offset: 2px; }
 .nlp-quiz details[open] summary { border-bottom: 1px dotted; }
 .nlp-quiz details p { margin: 0; padding: 0.5em 0.8em; }
+.nlp-quiz code { white-space: pre-wrap; border: 1px dotted; padding: 0 0.2em; }
 </style>"""
 
 

@@ -215,6 +215,14 @@ def test_markup_is_escaped_and_marks_are_turned():
     )
 
 
+def test_spaces_of_tokens_are_seen():
+    """A browser drops spaces at the ends of code unless told otherwise."""
+    shown = quiz.read_quiz("01")._repr_html_()
+    assert "<code> " in shown
+    [rule] = re.findall(r"^\.nlp-quiz code \{(.*)\}$", shown, re.MULTILINE)
+    assert "white-space: pre-wrap;" in rule and "border: 1px" in rule
+
+
 def test_a_terminal_gets_the_questions_and_keeps_the_answers(capsys):
     quiz.show_quiz("01")
     printed = capsys.readouterr().out
