@@ -92,7 +92,14 @@ def install(notebook: str) -> None:
         *(f"{name}=={version}" for name, version in pins.items()),
         *PACKAGES[notebook],
     ]
-    missing = [pin for pin in wanted if _version(pin.split("==")[0]) is None]
+    missing = [text for text in wanted if _version(_name(text)) is None]
+    # What such a machine has as a rule, and this one lacks.
+    pinned = {_name(text) for text in wanted}
+    missing += [
+        text
+        for text in _requirements()
+        if _name(text) not in pinned and _version(_name(text)) is None
+    ]
     if missing and subprocess.run([*INSTALL, *missing]).returncode:
         raise SetupError(
             f"pip could not install {', '.join(missing)} (see above); check"
@@ -119,17 +126,27 @@ def _remove_torchao() -> str:
     return f"; removed torchao {version}, with which peft loads no adapters"
 
 
-def _required() -> list[str]:
-    """Return this package's requirements that have a lower bound."""
+def _requirements() -> list[str]:
+    """Return this package's requirements, without those of its extras."""
     texts = importlib.metadata.requires("nlp-helpers") or []
-    return [text for text in texts if ">=" in text and "extra" not in text]
+    return [text for text in texts if "extra" not in text]
+
+
+def _required() -> list[str]:
+    """Return those of the requirements that have a lower bound."""
+    return [text for text in _requirements() if ">=" in text]
+
+
+def _name(requirement: str) -> str:
+    """Return the name of a requirement, in its one spelling."""
+    name = re.split(r"[<>=!~ ;\[]", requirement)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _is_too_old(requirement: str) -> bool:
     """Say whether an installed package is below a lower bound."""
-    name = re.split(r"[<>=!~ ;]", requirement)[0]
     [least] = re.findall(r">=([\d.]+)", requirement)
-    version = _version(name)
+    version = _version(_name(requirement))
     return version is not None and _numbers(version) < _numbers(least)
 
 

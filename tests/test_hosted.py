@@ -54,3 +54,43 @@ def test_nothing_missing_installs_nothing(capsys):
     out = capsys.readouterr().out
     assert "installed nothing more in" in out
     assert importlib.metadata.version("torch") in out
+
+
+def test_a_missing_requirement_is_installed(monkeypatch, capsys):
+    """Of those that such a machine has as a rule, openpyxl is not there."""
+    absent = {"openpyxl", "tokenizers"}
+    version = hosted._version
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        absent.clear()
+        return hosted.subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(
+        hosted,
+        "_version",
+        lambda name: None if name in absent else version(name),
+    )
+    monkeypatch.setattr(hosted.subprocess, "run", run)
+    hosted.install("01_next_token")
+    [command] = commands
+    assert command[:-2] == hosted.INSTALL
+    assert command[-2:] == ["tokenizers", "openpyxl>=3.1"]
+    assert "installed tokenizers, openpyxl>=3.1 in" in capsys.readouterr().out
+
+
+def test_a_pinned_requirement_is_installed_once(monkeypatch):
+    monkeypatch.setattr(hosted, "_version", lambda name: None)
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        return hosted.subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(hosted.subprocess, "run", run)
+    with pytest.raises(hosted.SetupError):
+        hosted.install("01_next_token")
+    names = [hosted._name(text) for text in commands[0][len(hosted.INSTALL) :]]
+    assert len(names) == len(set(names))
+    assert {"ruamel-yaml", "vadersentiment", "torch"} <= set(names)
