@@ -237,6 +237,16 @@ def test_the_glossary_is_in_order_and_has_each_form_once():
             assert glossary.read_forms()[form.lower()] == match["term"]
 
 
+def test_the_library_transformers_is_no_term():
+    pytest.importorskip("sphinx")
+    from tools.website import glossary
+
+    text = "The model class comes from transformers, not from a transformer."
+    found = [match[0] for match in glossary.pattern().finditer(text)]
+    assert found[-1] == "transformer" and "transformers" not in found
+    assert glossary.read_forms()["tokens"] == "token"
+
+
 @needs_sphinx
 def test_the_api_describes_every_module(site):
     for module in reference.read_jobs():

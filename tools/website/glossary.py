@@ -24,6 +24,8 @@ ENTRY = re.compile(
     r"^- \*\*(?P<term>.+?)\*\*(?: \(also (?P<forms>.+?)\))?: (?P<text>.+)$",
     re.MULTILINE,
 )
+# The library has the name of their plural, and is mostly what it means.
+SINGULAR = ("transformer",)
 NOT_LINKED = ("api/", "project/changelog", PAGE)
 # Text in these is no prose, or is a link already.
 SKIPPED = (
@@ -44,7 +46,8 @@ def read_forms() -> dict[str, str]:
     for entry in ENTRY.finditer(PATH.read_text(encoding="utf-8")):
         term = entry["term"]
         also = re.findall(r"\*(.+?)\*", entry["forms"] or "")
-        for form in (term, plural(term), *also):
+        several = () if term in SINGULAR else (plural(term),)
+        for form in (term, *several, *also):
             forms[form.lower()] = term
     return forms
 
