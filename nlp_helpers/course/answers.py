@@ -30,6 +30,8 @@ def type_name(answer: Any) -> str:
         return "a shape: the size of each dimension"
     if type(answer).__module__.startswith("transformers."):
         return "all that the tokenizer or the model returns; take one field"
+    if isinstance(answer, list) and any(isinstance(x, str) for x in answer):
+        return "a list of texts"
     for kind in (list, tuple, set, dict):
         if isinstance(answer, kind):
             return f"a {kind.__name__}"

@@ -309,6 +309,7 @@ def test_digits_of_a_text_are_no_numbers(answer):
     said = Tensor(tolerance=0).difference(answer, [0, 1])
     assert said.startswith("numbers are asked for")
     assert "single number" in Number().difference(answer[1:], 1)
+    assert "a list of texts" in Number().difference(["0", "1"], 1)
 
 
 @pytest.mark.parametrize(
