@@ -23,10 +23,10 @@ NAMES = re.compile(r"(^|[ _])(id|token|label)$")
 def decimal(value: float) -> str:
     """Return a probability, a score or a loss with three decimals.
 
-    What is not zero is not shown as zero: it is `<0.001`.
+    What is not zero is not shown as zero: it is `<0.001`, or `>-0.001`.
     """
     if 0 < abs(value) < MIN_SHOWN:
-        return "<0.001" if value > 0 else "-<0.001"
+        return "<0.001" if value > 0 else ">-0.001"
     return f"{value:.3f}"
 
 
