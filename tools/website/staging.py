@@ -10,14 +10,12 @@ import fnmatch
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tools import badges
-from tools.website import diagram, tasks
+from tools.website import diagram, package, tasks
 
 ROOT = badges.ROOT
 # Where the pages of a folder are: file of the repository -> page.
@@ -155,15 +153,6 @@ def say_where(notebook: dict[str, Any], text: str) -> None:
     notebook["cells"].insert(1, note | {"source": text})
 
 
-def build_package(folder: Path) -> str:
-    """Build the package's wheel into a folder; return the file's name."""
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
-    command += ["--disable-pip-version-check", "--no-build-isolation"]
-    subprocess.run([*command, "-w", str(folder), str(ROOT)], check=True)
-    [wheel] = folder.glob("*.whl")
-    return wheel.name
-
-
 def drop_empty_lists(text: str, pages: Iterable[str]) -> str:
     """Leave out of a page's lists what this copy of the project lacks."""
     names = {str(PurePosixPath(page).with_suffix("")) for page in pages}
@@ -201,7 +190,7 @@ def stage(folder: Path, made: dict[str, str]) -> None:
     for source, target in downloads.items():
         for path in (ROOT / source).glob("*.ipynb"):
             pages[f"{target}/{path.name}"] = path.read_text("utf-8")
-    wheel = build_package(folder / PACKAGE)
+    wheel = package.build(folder / PACKAGE).name
     index = drop_empty_lists(pages["index.md"], pages)
     pages["index.md"] = index.replace("PACKAGE.whl", f"{PACKAGE}/{wheel}")
     for page, content in pages.items():
