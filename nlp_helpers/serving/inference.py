@@ -38,6 +38,22 @@ def read_weights(model: torch.nn.Module) -> None:
             weights.sum()
 
 
+def round_weights(model: torch.nn.Module, device: torch.device) -> None:
+    """Round the linear layers' weights once, where `precision` rounds them.
+
+    autocast rounds all of them anew for each request; the answers are the
+    same. What shares a weight, as an embedding does, keeps it whole.
+    """
+    dtype = session.precision(device)
+    if dtype == torch.float32:
+        return
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            for name, weight in [*layer.named_parameters(recurse=False)]:
+                rounded = torch.nn.Parameter(weight.to(dtype), False)
+                setattr(layer, name, rounded)
+
+
 class Encoder:
     """A model that reads a whole text at once; texts become token ids."""
 
@@ -54,6 +70,7 @@ class Encoder:
         self.name = name
         self.tokenizer = tokenizer
         self.model = model
+        round_weights(model, next(model.parameters()).device)
         read_weights(model)
         self.max_length = fitting.max_length(model.config, tokenizer)
 

@@ -10,6 +10,7 @@ from small_encoders import CONFIGS, VOCABULARY
 
 from nlp_helpers.classification import checkpoints
 from nlp_helpers.models import loading
+from nlp_helpers.serving import inference
 from nlp_helpers.serving.inference import (
     MaskFiller,
     TextClassifier,
@@ -19,6 +20,7 @@ from nlp_helpers.serving.inference import (
 LENGTHS = (5, 3, 90, 230, 17)
 MASK = 103  # of MiniLM's tokenizer
 CPU = torch.device("cpu")
+BFLOAT16 = torch.bfloat16
 
 
 @pytest.fixture
@@ -51,6 +53,25 @@ def alone(model, ids):
         inputs["token_type_ids"] = types
     with torch.no_grad():
         return model(**inputs)
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n != "xlnet"])
+def test_weights_that_are_rounded_once_answer_the_same(
+    name, tmp_path, input_ids, monkeypatch
+):
+    monkeypatch.setattr(inference.session, "precision", lambda _: BFLOAT16)
+    folder, _ = saved(tmp_path, name, transformers.AutoModelForMaskedLM)
+    filler = MaskFiller(folder, CPU)
+    monkeypatch.setattr(inference, "round_weights", lambda *_: None)
+    usual = MaskFiller(folder, CPU)
+    pairs = zip(filler.run(input_ids), usual.run(input_ids), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    layers = [
+        m for m in filler.model.modules() if isinstance(m, torch.nn.Linear)
+    ]
+    assert layers and {m.weight.dtype for m in layers} == {BFLOAT16}
+    embeddings = filler.model.get_input_embeddings()
+    assert embeddings.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", CONFIGS)
