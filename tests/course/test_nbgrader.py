@@ -15,9 +15,8 @@ api = pytest.importorskip("nbgrader.api", reason="extra `course` not there")
 from tools import course  # noqa: E402
 
 pytestmark = pytest.mark.slow  # each command takes half a minute or more
-NAME = "02_fill_mask"
-TASKS = checking.notebook_tasks("02")
-HALF = [*TASKS][::2]
+USUAL = "02_fill_mask"
+NAMES = [path.stem for path in sorted(course.COURSE.glob("*.ipynb"))]
 
 
 def nbgrader(folder, *arguments):
@@ -52,54 +51,75 @@ def activated():
         yield
 
 
+@pytest.fixture(
+    scope="module",
+    params=[
+        # Each takes a minute or more; the others are made in the same way.
+        name
+        if name == USUAL
+        else pytest.param(name, marks=pytest.mark.further)
+        for name in NAMES
+    ],
+)
+def name(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def folder(activated, tmp_path_factory):
+def solved(name):
+    """Which tasks each of three students has solved."""
+    tasks = [*checking.notebook_tasks(name[:2])]
+    return {"solved": tasks, "empty": [], "half": tasks[::2]}
+
+
+@pytest.fixture(scope="module")
+def folder(activated, tmp_path_factory, name, solved):
     """A course's folder with an assignment, and what three students sent."""
     folder = tmp_path_factory.mktemp("nbgrader")
-    path = course.COURSE / f"{NAME}.ipynb"
+    path = course.COURSE / f"{name}.ipynb"
     course.write_assignments([path], folder)
-    nbgrader(folder, "generate_assignment", NAME)
-    released = nbformat.read(folder / "release" / NAME / path.name, 4)
+    nbgrader(folder, "generate_assignment", name)
+    released = nbformat.read(folder / "release" / name / path.name, 4)
     source = course.read(path)
-    numbers = {"solved": [*TASKS], "empty": [], "half": HALF}
-    for student, solved in numbers.items():
-        target = folder / "submitted" / student / NAME
+    for student, numbers in solved.items():
+        target = folder / "submitted" / student / name
         target.mkdir(parents=True)
-        notebook = solve(released, source, solved)
+        notebook = solve(released, source, numbers)
         nbformat.write(notebook, target / path.name)
-    nbgrader(folder, "autograde", NAME)
+    nbgrader(folder, "autograde", name)
     return folder
 
 
-def scores(folder, student):
+def scores(folder, name, student):
     """Return the points of each task that nbgrader's gradebook has."""
     with api.Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
-        submission = gradebook.find_submission(NAME, student)
+        submission = gradebook.find_submission(name, student)
         [notebook] = submission.notebooks
         return {
-            f"02.{grade.name.rpartition('-')[2]}": grade.score
+            f"{name[:2]}.{grade.name.rpartition('-')[2]}": grade.score
             for grade in notebook.grades
         }
 
 
-def test_the_release_is_the_students_notebook(folder):
-    released = nbformat.read(folder / "release" / NAME / f"{NAME}.ipynb", 4)
-    ours = nbformat.read(course.COURSE / "student" / f"{NAME}.ipynb", 4)
+def test_the_release_is_the_students_notebook(folder, name):
+    released = nbformat.read(folder / "release" / name / f"{name}.ipynb", 4)
+    ours = nbformat.read(course.COURSE / "student" / f"{name}.ipynb", 4)
     assert [c.source for c in released.cells] == [c.source for c in ours.cells]
 
 
-@pytest.mark.parametrize(
-    ("student", "solved"),
-    [("solved", [*TASKS]), ("empty", []), ("half", HALF)],
-)
-def test_a_student_gets_the_points_of_what_is_solved(folder, student, solved):
-    assert scores(folder, student) == {
-        number: task.points * (number in solved)
-        for number, task in TASKS.items()
+@pytest.mark.parametrize("student", ["solved", "empty", "half"])
+def test_a_student_gets_the_points_of_what_is_solved(
+    folder, name, solved, student
+):
+    tasks = checking.notebook_tasks(name[:2])
+    assert scores(folder, name, student) == {
+        number: task.points * (number in solved[student])
+        for number, task in tasks.items()
     }
 
 
-def test_the_half_is_a_part(folder):
-    total = sum(scores(folder, "solved").values())
-    assert total == sum(task.points for task in TASKS.values())
-    assert 0 < sum(scores(folder, "half").values()) < total
+def test_the_half_is_a_part(folder, name):
+    tasks = checking.notebook_tasks(name[:2])
+    total = sum(scores(folder, name, "solved").values())
+    assert total == sum(task.points for task in tasks.values())
+    assert 0 < sum(scores(folder, name, "half").values()) < total
