@@ -69,7 +69,8 @@ def name(request):
 def solved(name):
     """Which tasks each of three students has solved."""
     tasks = [*checking.notebook_tasks(name[:2])]
-    return {"solved": tasks, "empty": [], "half": tasks[::2]}
+    half = tasks[: len(tasks) // 2]  # a task may use what one before it made
+    return {"solved": tasks, "empty": [], "half": half}
 
 
 @pytest.fixture(scope="module")
