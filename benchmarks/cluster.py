@@ -64,7 +64,6 @@ def prepare(review_files: list[Path], folder: Path) -> list[float]:
         folder / "shards",
         preprocessing.MODEL,
         preprocessing.MAX_LENGTH,
-        "tokie",
         engine="ray",
     )
     ends.append(time.perf_counter())

@@ -163,9 +163,6 @@ class AmazonPreprocessing(Common):
         ge=3, le=512, description="tokens of a review; BERT reads 512"
     )
     test_size: float = Field(ge=0.01, le=0.5, description="validation share")
-    tokenizer_backend: Literal["tokenizers", "tokie"] = Field(
-        description="tokie is faster; checked on a sample first"
-    )
     engine: Literal["local", "ray"] = Field(
         description="ray works on the cluster that RAY_ADDRESS names"
     )

@@ -60,7 +60,6 @@ ALLOWED = {
         "runner",
         "test",
         "mlm-head",
-        "fast",
         "attribution",
         "ray",
         "serve",
@@ -71,7 +70,7 @@ ALLOWED = {
     "benchmarks": tuple(EXTRAS),
 }
 # Imported in functions only, after somebody asked for them by name.
-ON_REQUEST = ("fast", "attribution", "ray", "vectors")
+ON_REQUEST = ("attribution", "ray", "vectors")
 
 # environment.yml is made for this Python.
 CONDA_PYTHON = "3.11"

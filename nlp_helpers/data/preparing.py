@@ -24,7 +24,6 @@ OFFLINE: dict[str, Any] = {
     "model_name": "minilm-l6",
     "max_length": 512,
     "test_size": 0.2,
-    "tokenizer_backend": "tokenizers",
     "engine": "local",
     "num_workers": 0,
     "seed": 2018,
@@ -99,7 +98,6 @@ def prepare(values: dict[str, Any], folder: Path) -> None:
         folder / "shards",
         values["model_name"],
         values["max_length"],
-        values["tokenizer_backend"],
         values["engine"],
         values["num_workers"],
     )

@@ -79,14 +79,13 @@ def write_shards(
     target: Path,
     tokenizer_name: str,
     max_length: int,
-    backend: str = "tokenizers",
     engine: str = "local",
     num_workers: int = 0,
 ) -> dict[str, Any]:
     """Tokenise the files of `splits`, one shard for each of their row groups.
 
-    The shards are the same bytes whatever the back end, the engine and the
-    number of workers. Interrupted, the call goes on with the shards that are
+    The shards are the same bytes whatever the engine and the number of
+    workers. Interrupted, the call goes on with the shards that are
     missing; finished, it does nothing until its input changes.
 
     Args:
@@ -95,7 +94,6 @@ def write_shards(
         tokenizer_name: recorded, so that a model with another vocabulary is
             refused later.
         max_length: tokens of a text, [CLS] and [SEP] included.
-        backend: see `tokenising`.
         engine: see `engine.run`.
         num_workers: see `engine.run`.
 
@@ -105,10 +103,9 @@ def write_shards(
         and `lengths`, how many texts of it have 0, 1, 2, ... tokens.
 
     Raises:
-        UserError: the model cannot be trained or reads fewer tokens, a back
-            end or an engine is unknown or cannot be used, or the disk is
-            full or cannot be
-            written.
+        UserError: the model cannot be trained or reads fewer tokens, an
+            engine is unknown or cannot be used, or the disk is full or cannot
+            be written.
     """
     registry.check_trainable(tokenizer_name)
     tokenizer = loading.load_tokenizer(tokenizer_name)
@@ -128,7 +125,6 @@ def write_shards(
             target,
             description,
             tokenizer,
-            backend,
             engine,
             num_workers,
         )
@@ -139,7 +135,6 @@ def _make_shards(
     target: Path,
     description: dict[str, Any],
     tokenizer: PreTrainedTokenizerBase,
-    backend: str,
     engine: str,
     num_workers: int,
 ) -> dict[str, Any]:
@@ -148,10 +143,6 @@ def _make_shards(
     work = _work_folder(target, description)
     tokenizer_file = str(work / "tokenizer.json")
     tokenizer.backend_tokenizer.save(tokenizer_file)
-    if backend != "tokenizers":
-        sample = pq.ParquetFile(sources[0]).read_row_group(0, ["text"])["text"]
-        sample = sample.slice(0, tokenize_worker.PROVED_TEXTS).to_pylist()
-        tokenize_worker.prove(backend, tokenizer_file, max_length, sample)
     tasks = [
         (
             path,
@@ -159,7 +150,6 @@ def _make_shards(
             work / f"{path.stem}-{group:05d}.parquet",
             tokenizer_file,
             max_length,
-            backend,
             len(tokenizer),
             description["labels"],
         )

@@ -109,8 +109,6 @@ def test_the_description_counts_rows_and_lengths(splits, written):
         {"num_workers": 1},
         {"num_workers": 2},
         {"num_workers": 4},
-        {"backend": "tokie"},
-        {"backend": "tokie", "num_workers": 2},
     ],
     ids=str,
 )
@@ -194,11 +192,13 @@ def test_an_interrupted_call_goes_on_with_what_is_missing(
 ):
     done = []
     original = tokenize_worker.tokenise_group
+    lock = threading.Lock()  # several threads make shards
 
     def stop_at_third(path, group, target, *rest):
-        if len(done) == 3:
-            raise KeyboardInterrupt
-        done.append(target.name)
+        with lock:
+            if len(done) == 3:
+                raise KeyboardInterrupt
+            done.append(target.name)
         return original(path, group, target, *rest)
 
     target = tmp_path / "shards"
@@ -222,39 +222,13 @@ def test_an_interrupted_call_goes_on_with_what_is_missing(
     assert contents(target) != contents(written)
 
 
-def test_a_back_end_that_disagrees_is_refused(tmp_path, tokenizer):
-    path = tmp_path / "tokenizer.json"
-    tokenizer.backend_tokenizer.save(str(path))
-    tokenize_worker.prove("tokie", str(path), 16, TEXTS)
-    # Its known trap: it drops [CLS] and [SEP] with this post-processor.
-    content = json.loads(path.read_text())
-    content["post_processor"] = {
-        "type": "BertProcessing",
-        "sep": ["[SEP]", 102],
-        "cls": ["[CLS]", 101],
-    }
-    other = tmp_path / "other.json"
-    other.write_text(json.dumps(content))
-    with pytest.raises(
-        UserError, match="other ids than tokenizers for 'good'"
-    ):
-        tokenize_worker.prove("tokie", str(other), 16, TEXTS)
-
-
-def test_unknown_back_ends_are_refused(splits, tmp_path):
-    with pytest.raises(UserError, match="'fast'; it can be tokenizers or tok"):
-        shards.write_shards(
-            splits, tmp_path / "shards", "minilm-l6", 32, backend="fast"
-        )
-
-
 def test_a_lost_shard_is_noticed(splits, tmp_path):
     target = tmp_path / "shards"
-    shards.write_shards(splits, target, "minilm-l6", 32, backend="tokie")
+    shards.write_shards(splits, target, "minilm-l6", 32)
     (target / "train-00001.parquet").unlink()
     with pytest.raises(UserError, match="rows of train, 24000 were written"):
         shards.read_shards(target, "train", "minilm-l6")
-    shards.write_shards(splits, target, "minilm-l6", 32, backend="tokie")
+    shards.write_shards(splits, target, "minilm-l6", 32)
     assert len(shards.read_shards(target, "train", "minilm-l6")) == 24000
 
 
