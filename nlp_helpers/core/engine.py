@@ -11,7 +11,12 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
@@ -73,6 +78,7 @@ def run(
     tasks: Sequence[tuple[Any, ...]],
     engine: str = "local",
     num_workers: int = 0,
+    num_threads: int = 1,
     **resources: float,
 ) -> Iterator[tuple[int, Result]]:
     """Yield (number of the task, result) as the tasks are done.
@@ -83,6 +89,7 @@ def run(
         engine: `local` or `ray`.
         num_workers: processes of the local engine; 0 works in this process,
             where a library may use all cores. Ray takes as many as it has.
+        num_threads: that do the tasks in this process, without workers.
         resources: num_cpus and num_gpus that Ray sets aside for a task; one
             processor by default.
 
@@ -98,9 +105,29 @@ def run(
         yield from _run_on_ray(function, tasks, resources)
     elif num_workers:
         yield from _run_in_processes(function, tasks, num_workers)
+    elif num_threads > 1:
+        with ThreadPoolExecutor(num_threads) as pool:
+            yield from _collect(pool, function, dict(enumerate(tasks)))
     else:
         for number, task in enumerate(tasks):
             yield number, function(*task)
+
+
+def _collect(
+    pool: Executor,
+    function: Callable[..., Result],
+    tasks: Mapping[int, tuple[Any, ...]],
+) -> Iterator[tuple[int, Result]]:
+    """Yield (number, result) as they come; begin none after an error."""
+    try:
+        futures = {
+            pool.submit(function, *task): number
+            for number, task in tasks.items()
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _limits(number: int) -> dict[str, str]:
@@ -131,20 +158,12 @@ def _run_in_processes(
             num_workers, get_context("spawn"), _take_one_processor
         ) as pool:
             try:
-                futures = {
-                    pool.submit(function, *task): number
-                    for number, task in undone.items()
-                }
-                for future in as_completed(futures):
-                    number = futures[future]
-                    result = future.result()
+                for number, result in _collect(pool, function, dict(undone)):
                     del undone[number]
                     yield number, result
                 return
             except BrokenProcessPool:
                 continue
-            finally:
-                pool.shutdown(cancel_futures=True)
     raise _killed_too_often(len(undone), "lower num_workers")
 
 

@@ -17,12 +17,13 @@ from transformers import PreTrainedTokenizerBase
 
 from nlp_helpers import session
 from nlp_helpers.core import files, folders
-from nlp_helpers.core.engine import run
+from nlp_helpers.core.engine import processors, run
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import splitting, tokenize_worker
 from nlp_helpers.data.labels import STARS
 from nlp_helpers.models import loading, registry
 
+MAX_THREADS = 4  # that make shards here; more would wait for Python
 MIN_SHOWN = 10  # shards; fewer are done before anyone looks
 
 
@@ -157,7 +158,13 @@ def _make_shards(
         for group in range(pq.ParquetFile(path).num_row_groups)
     ]
     lengths = {path.stem: np.zeros(max_length + 1, int) for path in sources}
-    results = run(tokenize_worker.tokenise_group, tasks, engine, num_workers)
+    results = run(
+        tokenize_worker.tokenise_group,
+        tasks,
+        engine,
+        num_workers,
+        num_threads=min(MAX_THREADS, processors()),
+    )
     if len(tasks) >= MIN_SHOWN:
         results = session.progress(results, len(tasks), "shards")
     for number, num_texts in results:

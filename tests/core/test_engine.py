@@ -3,6 +3,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -68,9 +70,30 @@ def test_workers_keep_to_one_processor():
     assert dict(found) == {0: "false", 1: "1"}
 
 
-def test_an_error_of_a_task_is_not_hidden():
+@pytest.mark.parametrize("where", ["num_workers", "num_threads"])
+def test_an_error_of_a_task_is_not_hidden(where):
     with pytest.raises(ValueError, match="task 1"):
-        list(engine.run(fail, [(1,)], num_workers=1))
+        list(engine.run(fail, [(1,), (1,)], **{where: 2}))
+
+
+def test_threads_share_this_process_and_begin_nothing_after_an_error():
+    meeting = threading.Barrier(2, timeout=60)
+    begun = []
+
+    def work(number):
+        begun.append((number, os.getpid(), threading.get_ident()))
+        if number < 2:
+            meeting.wait()  # an error, unless two are at work at once
+        elif number == 2:
+            raise ValueError("task 2")
+        time.sleep(0.01)
+
+    results = engine.run(work, [(n,) for n in range(99)], num_threads=2)
+    with pytest.raises(ValueError, match="task 2"):
+        list(results)
+    assert {process for _, process, _ in begun} == {os.getpid()}
+    assert len({thread for *_, thread in begun}) == 2
+    assert len(begun) < 99
 
 
 def test_an_unknown_engine_is_refused():
