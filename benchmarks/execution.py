@@ -32,7 +32,7 @@ from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import run_command
 from nlp_helpers.runner import pipeline, tasks
 
-NOTEBOOKS = list(parameters.SCHEMAS)
+NOTEBOOKS = [n for n in parameters.SCHEMAS if n not in parameters.FURTHER]
 ONE_EPOCH = {"num_epochs": 1}
 TRAINING = "training.launch("  # only in the cell that trains
 TRAINED: list[float] = []  # seconds of papermill's trainings
