@@ -82,19 +82,22 @@ def predict_tfidf(
 
 
 def predict_frozen(
-    model_name: str,
-    train: TokenSet,
-    new: TokenSet,
-    device: torch.device | str = "cpu",
+    vectors: Sequence[np.ndarray], labels: np.ndarray
 ) -> np.ndarray:
-    """Train a logistic regression on the pretrained encoder's vectors, (N,).
+    """Train a logistic regression on the pretrained encoder's vectors.
 
     The encoder stays as it is. A text is the mean of the hidden states of
     its tokens, of length 1, which is how MiniLM's sentence vectors are made.
+
+    Args:
+        vectors: of the N training texts and the M new ones, (N, H) and (M, H).
+        labels: of the training texts, (N,).
+
+    Returns:
+        The new texts' labels, (M,).
     """
-    vectors = frozen_vectors(model_name, [train, new], device)
     model = frozen_classifier()
-    model.fit(vectors[0], train.labels)
+    model.fit(vectors[0], labels)
     return model.predict(vectors[1])
 
 

