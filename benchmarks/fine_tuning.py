@@ -313,12 +313,11 @@ def compare_speed(
     with context.Pool(1) as pool:  # accelerate keeps to its first device
         flops = pool.apply(count_flops, (name, lengths))
     rate = flops / best["project"]["seconds"]
-    peak_fraction = rate / max(peaks.values())
-    shown = {dtype: f"{peak / 1e9:,.0f}" for dtype, peak in peaks.items()}
+    dtype = str(session.precision(torch_device)).removeprefix("torch.")
+    peak_fraction = rate / peaks[dtype]
     click.echo(
-        f"GEMM peaks {shown} GFLOP/s; this project {rate / 1e9:,.0f}"
-        f" in {session.precision(torch_device)}:"
-        f" {peak_fraction:.0%} of the higher"
+        f"matrix products in {dtype}: {rate / 1e9:,.0f} GFLOP/s in training,"
+        f" {peaks[dtype] / 1e9:,.0f} at most: {peak_fraction:.0%}"
     )
     speed = table["examples/s"]
     return {
