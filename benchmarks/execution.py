@@ -30,7 +30,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from nlp_helpers import parameters
 from nlp_helpers.core import files, paths
 from nlp_helpers.core.errors import run_command
-from nlp_helpers.runner import pipeline, tasks
+from nlp_helpers.runner import pipeline, stages, tasks
 
 NOTEBOOKS = [n for n in parameters.SCHEMAS if n not in parameters.FURTHER]
 ONE_EPOCH = {"num_epochs": 1}
@@ -163,11 +163,12 @@ def seconds_per_extra() -> float:
             cells=[new_code_cell(TRIVIAL)],
             metadata={"language_info": {"name": "python"}},
         )
+        stage = stages.read_stages()["01_next_token"]
         write = (
             "import json, pathlib\nfolder = pathlib.Path(output_dir)\n"
             "(folder / 'figures').mkdir(parents=True)\n"
-            "for n in ('next_token', 'trailing_spaces'):\n"
-            "    (folder / 'figures' / f'{n}.png').write_text('figure')\n"
+            f"for name in {stage.artifacts}:\n"
+            "    (folder / name).write_text('figure')\n"
             "metrics = {'best_probability': 0, 'tokens_in_nucleus': 1}\n"
             "(folder / 'metrics.json').write_text(json.dumps(metrics))"
         )
