@@ -36,20 +36,8 @@ def blocks_of(stream: BufferedIOBase) -> Iterator[bytes]:
 
     A line that is longer than any record comes in pieces.
     """
-    waiting: list[bytes] = []
-    size = 0
     while piece := stream.read(BLOCK_BYTES):
-        end = piece.rfind(b"\n") + 1
-        if end:
-            yield b"".join([*waiting, piece[:end]])
-            waiting, size = [], 0
-        waiting.append(piece[end:])
-        size += len(piece) - end
-        if size > MAX_RECORD_BYTES:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if size:
-        yield b"".join(waiting)
+        yield piece + stream.readline(MAX_RECORD_BYTES)
 
 
 class Finder:
