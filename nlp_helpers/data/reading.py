@@ -392,8 +392,8 @@ def _read_strictly(
     """Write and count the sound records; yield the others' numbers."""
     selected = f"""
         SELECT * REPLACE (coalesce(text_, '') AS text_),
-            coalesce(contains(text_, '&') OR contains(text_, chr(0)),
-                false) AS marked,
+            coalesce(regexp_matches(text_, '&[#A-Za-z]')
+                OR contains(text_, chr(0)), false) AS marked,
             {_label(report.wanted)} AS label,
             coalesce({HAS_TEXT.format(t="text_")}
                 AND {_has_label(report.wanted)}
