@@ -80,6 +80,9 @@ SCHEMA = pa.schema(
         ("record", pa.int64()),  # place among the file's records, from 1
     ]
 )
+# Columns whose values repeat. Of the others, texts above all, a dictionary or
+# the least and the greatest value would be made for nobody.
+REPEATED = ["overall", "label", "category", "product"]
 MEMORY_LIMIT = "500MB"
 MAX_THREADS = 8  # each holds some 32 MB of JSON; more would not fit
 FETCHED_ROWS = 4096  # at once from DuckDB; they fit into a processor's cache
@@ -633,7 +636,13 @@ class _Writer:
         self.tables: list[pa.Table] = []  # of the next group of rows
         self.waiting: list[dict[str, Any]] = []
         self.characters = 0  # of the texts that wait
-        self.file = pq.ParquetWriter(target, SCHEMA, compression="none")
+        self.file = pq.ParquetWriter(
+            target,
+            SCHEMA,
+            compression="none",
+            use_dictionary=REPEATED,
+            write_statistics=REPEATED,
+        )
         self.thread = ThreadPoolExecutor(1)
         self.written: Future[None] = self.thread.submit(lambda: None)
 
