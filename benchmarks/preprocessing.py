@@ -57,6 +57,7 @@ CHUNK_ROWS = 10_000
 NEW_WORDS = 1 / 40
 NEW_WORD_LETTERS = 6
 AVERAGE_BYTES = 740  # of a record, roughly
+COPIED, KEPT = ".copy", ".parquet"  # suffixes of what reading writes
 
 
 # The synthetic file
@@ -160,7 +161,7 @@ def copy_with_duckdb(path: Path) -> None:
             WHEN overall < 3 THEN 'negative' ELSE 'neutral' END AS label
         FROM read_json('{path}', format='newline_delimited',
             columns={columns} reviewerID: 'VARCHAR'}})
-        ) TO '{path.with_suffix(".copy")}'
+        ) TO '{path.with_suffix(COPIED)}'
         (FORMAT parquet, COMPRESSION uncompressed)"""
     with duckdb.connect() as connection:
         connection.execute(query)
@@ -169,8 +170,14 @@ def copy_with_duckdb(path: Path) -> None:
 def read_kept(path: Path) -> Counter:
     from nlp_helpers.data import reading
 
-    report = reading.read_file(path, "reviews", path.with_suffix(".parquet"))
+    report = reading.read_file(path, "reviews", path.with_suffix(KEPT))
     return report.labels
+
+
+def remove_written(path: Path) -> None:
+    """Remove what was written of a file, so that all write new files."""
+    for suffix in (COPIED, KEPT):
+        path.with_suffix(suffix).unlink(missing_ok=True)
 
 
 # Tokenise
@@ -314,15 +321,18 @@ def pipeline_process(name: str, path: Path) -> None:
 
 def take_turns(
     candidates: dict[str, Callable[[], object]],
+    clear: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the least seconds of each candidate over ROUNDS rounds.
 
-    By the clock, and of processor: all threads of this process.
+    By the clock, and of processor: all threads of this process. `clear` is
+    called before each, and not timed.
     """
     best = dict.fromkeys(candidates, np.inf)
     processor = dict.fromkeys(candidates, np.inf)
     for _ in range(ROUNDS):
         for name, work in candidates.items():
+            clear()
             started, used = time.perf_counter(), time.process_time()
             work()
             best[name] = min(best[name], time.perf_counter() - started)
@@ -361,7 +371,8 @@ def measure_file(path: Path, size: float, name: str, metrics: dict) -> None:
             "json_loads": lambda: read_with_json(path),
             "duckdb_copy": lambda: copy_with_duckdb(path),
             "kept": lambda: read_kept(path),
-        }
+        },
+        clear=lambda: remove_written(path),
     )
     for candidate, value in seconds.items():
         metrics[f"read_{candidate}_mb_per_s{name}"] = size / value
