@@ -1,22 +1,21 @@
 """Read review files of any published form into checked Parquet parts.
 
 `formats` tells how a file is laid out and packed, `fields` which of its
-fields hold text and rating, and `ratings` what a rating is worth.
+fields hold text and rating, and `ratings` what a rating is worth; `reports`
+keeps count.
 
-Two readers share the work. DuckDB reads what is sound at full speed and says
-which records it is not sure of; the lenient reader takes those one by one,
-repairs what is safe to repair, and gives a reason for all that it drops. A
-file that DuckDB cannot read at all goes through the lenient reader as a whole.
+Two readers share the work. DuckDB reads what is sound at full speed (`queries`
+has the SQL) and says which records it is not sure of; the lenient reader takes
+those one by one, repairs what is safe to repair, and gives a reason for all
+that it drops. A file that DuckDB cannot read at all goes through the lenient
+reader as a whole.
 """
 
 import json
-import math
-import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -31,16 +30,12 @@ import pyarrow.parquet as pq
 
 from nlp_helpers.core import files, folders
 from nlp_helpers.core.engine import processors, run
-from nlp_helpers.core.errors import UserError
 from nlp_helpers.data import ratings
 from nlp_helpers.data.fields import (
     IDENTIFIERS,
-    Names,
-    Template,
     Wanted,
     find_names,
     names_read,
-    parts_of,
 )
 from nlp_helpers.data.formats import (
     Form,
@@ -50,8 +45,13 @@ from nlp_helpers.data.formats import (
 )
 from nlp_helpers.data.labels import STARS, order_labels
 from nlp_helpers.data.lines import OPEN_FILES, Source, open_lines
+from nlp_helpers.data.queries import (
+    TABLES,
+    build_query,
+    literal,
+    write_source,
+)
 from nlp_helpers.data.records import (
-    MAX_RECORD_BYTES,
     MAX_SPANNED,
     NO_LABEL,
     NO_RATING,
@@ -66,6 +66,7 @@ from nlp_helpers.data.records import (
     regroup,
     unescape,
 )
+from nlp_helpers.data.reports import Report, count_rating, count_values
 
 SCHEMA = pa.schema(
     [
@@ -92,143 +93,7 @@ MAX_LISTED = 100_000  # rejects of a file in rejects.jsonl; all are counted
 SHOWN_BYTES = 500  # of a rejected record, in rejects.jsonl
 SAMPLED = 1000  # records, to see which fields there are
 ANY = Wanted()
-FIRST_SHOWN = 3  # rejects that an error message names
-# {t} is the text: certainly a string with something in it, not a number, a
-# list or an object that DuckDB has turned into text; and not monstrous.
-HAS_TEXT = r"""regexp_matches({t}, '^\s*[^\s\[{{]')
-    AND strlen({t}) < 1000000 AND (strlen({t}) > 25
-         OR NOT regexp_full_match({t}, '[-+0-9.eE]+|true|false'))"""
-# {r} is the rating: a plain number, not true or false.
-HAS_RATING = r"regexp_full_match({r}, '-?[0-9]{{1,9}}(\.[0-9]{{1,9}})?')"
-# {n} is a name that certainly was one. In JSON, no list or object turned into
-# text, and no number but a whole one: not 1.5, 1e9 or NaN, where ISBNs, UUIDs
-# and hashes may begin with digits too.
-JSON_NAME = (
-    r"({n} IS NULL OR NOT regexp_full_match({n}, '(?is)([^!-~\pL\pN]|[\[{{]).*"
-    r"|[0-9]{{19,}}|[-+][0-9]+|[-+]?[0-9]*\.?[0-9]*e[-+]?[0-9]+"
-    r"|[-+]?[0-9]*\.[0-9]*|[-+]?(nan|inf(inity)?)'))"
-)
-# What begins with a letter, a digit or a sign in a table is what it is.
-TABLE_NAME = r"({n} IS NULL OR regexp_matches({n}, '^[!-~\pL\pN]'))"
-# Parquet's dates, fractions and times may be written in other ways.
-STORED_NAME = (
-    r"({n} IS NULL OR regexp_full_match({n}, '[-\w]*[A-Za-df-zA-DF-Z_][-\w]*"
-    r"|[0-9]{{1,18}}') AND NOT regexp_full_match({n}, '(?i)-?(nan|inf)'))"
-)
-# The same, and the forms of a time in a field of the user's own.
-STORED_GROUP = (
-    r"({n} IS NULL OR regexp_full_match({n}, '[A-Za-z_][\w -]*|[0-9]{{1,18}}"
-    r"|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ][0-9:]+)?')"
-    r" AND NOT regexp_full_match({n}, '(?i)-?(nan|inf)'))"
-)
-LABEL = (
-    "CASE WHEN {o} >= 4 THEN 'positive' WHEN {o} < 3 THEN 'negative'"
-    " ELSE 'neutral' END"
-)
-# {r} is a label: a text or a number as it stands; whatever else there is, a
-# fraction, an entity, a list, is left to the lenient reader.
-HAS_LABEL = r"regexp_full_match({r}, '[\w-]+( [\w-]+)*') AND strlen({r}) < 200"
-TABLES = ("table", "Parquet")  # each row has all columns
 LABELS_FILE = "labels.json"  # beside the parts: the classes' names, in order
-
-
-MAX_DISTINCT = 1000  # ratings that are told apart
-MIN_RATINGS = 50  # before it means something that none is the best
-
-
-@dataclass
-class Report:
-    """What became of the records of one file."""
-
-    path: Path
-    form: Form
-    columns: list[str]  # what its first records have
-    names: Names  # field -> the names it is read from
-    wanted: Wanted
-    reader: str = "strict"  # or lenient, if DuckDB could not read the file
-    rows: int = 0
-    kept: int = 0
-    dropped: Counter = field(default_factory=Counter)  # reason -> records
-    repaired: Counter = field(default_factory=Counter)  # repair -> records
-    ratings: Counter = field(default_factory=Counter)  # also off the scale
-    labels: Counter = field(default_factory=Counter)  # of what is kept
-    doubtful: int = 0  # records that the lenient reader was asked about
-    garbled_line: int = 0  # of the first record that is not UTF-8
-    rejects: list[dict[str, Any]] = field(default_factory=list)
-
-    def has(self, name: str) -> bool:
-        """Say whether the file has what a name stands for."""
-        return all(part in self.columns for part in parts_of(name))
-
-    def check(self, max_bad_fraction: float) -> None:
-        """Raise a UserError if too many records were dropped or garbled.
-
-        Or if the ratings look like those of another scale.
-        """
-        assert self.rows == self.kept + sum(self.dropped.values())
-        garbled = self.repaired[NOT_UTF8]
-        if garbled > max_bad_fraction * self.rows:
-            raise UserError(
-                f"{self.path}: {garbled} of {self.rows} records are not UTF-8,"
-                f" the first on line {self.garbled_line}, more than"
-                f" max_bad_fraction {max_bad_fraction:.1%} allows; mend them,"
-                " or convert a file of another encoding (`iconv -f ENCODING -t"
-                " utf-8`), or raise max_bad_fraction"
-            )
-        bad = sum(self.dropped.values())
-        if bad > max_bad_fraction * self.rows:
-            counts = self.dropped.items()
-            reasons = ", ".join(f"{n} {why}" for why, n in counts)
-            first = "; ".join(
-                f"line {reject['line']}: {reject['reason']}"
-                for reject in self.rejects[:FIRST_SHOWN]
-            )
-            raise UserError(
-                f"{self.path}: {bad} of {self.rows} records"
-                f" ({bad / self.rows:.1%}) cannot be used ({reasons}), more"
-                f" than max_bad_fraction {max_bad_fraction:.1%} allows;"
-                f" {first}; see rejects.jsonl in output_dir; {self._remedy()}"
-            )
-        if self._is_doubtful():
-            raise UserError(
-                f"{self.path}: {self._describe_scale()}; for stars that never"
-                " reach five, rating_scale: [1, 5]"
-            )
-
-    def _is_doubtful(self) -> bool:
-        """Say whether stars were assumed, and none of many is the best.
-
-        A single rating may be all there is: some sort files by it.
-        """
-        many = self.kept >= MIN_RATINGS and len(self.ratings) > 1
-        assumed = not self.wanted.rating_scale
-        return assumed and many and max(self.ratings) < ratings.STARS[1]
-
-    def _describe_scale(self) -> str:
-        return ratings.describe_scale(self.ratings, self.wanted.scale)
-
-    def _remedy(self) -> str:
-        """Say what to do about most of the dropped records."""
-        reason, _ = self.dropped.most_common(1)[0]
-        if reason == OFF_SCALE and self.ratings:
-            return self._describe_scale()
-        if self.kept or reason not in (NO_TEXT, NO_RATING, NO_LABEL):
-            bad = sum(self.dropped.values()) / self.rows
-            enough = math.ceil(bad * 100) / 100
-            return f"mend the file, or raise max_bad_fraction to {enough}"
-        name, parameter = (
-            ("text", "text_field")
-            if reason == NO_TEXT
-            else ("overall", "label_field")
-        )
-        first = next(r for r in self.rejects if r["reason"] == reason)
-        return (
-            f"there, {' or '.join(self.names[name])} holds {first['value']};"
-            f" mend it, or name another field as {parameter}: the file has"
-            f" {', '.join(self.columns)}"
-            + "; set label_rule to values if it is a label"
-            * (reason == NO_RATING)
-        )
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -239,11 +104,6 @@ def connect() -> duckdb.DuckDBPyConnection:
     connection.execute(f"SET threads = {threads}")
     connection.execute("SET enable_progress_bar = false")
     return connection
-
-
-def literal(path: Path) -> str:
-    """Write a path so that DuckDB takes its `*`, `?` and `[` as they are."""
-    return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
 
 
 @lru_cache(maxsize=1)
@@ -269,95 +129,6 @@ def query_parquet(question: str, **tables: Path) -> pd.DataFrame:
 # The strict reader
 
 
-def build_select(report: Report, source: str) -> str:
-    """Write the SQL that reads the fields of every record of a file.
-
-    A record of JSON that DuckDB cannot parse comes out with all its fields
-    NULL.
-
-    Args:
-        report: of the file.
-        source: what `_source` writes.
-    """
-    selected = []
-    for name, columns in report.names.items():
-        # What is empty says nothing: another name may say it.
-        values = [
-            _filled(column)
-            if isinstance(column, Template)
-            else f"nullif({_quoted(column)}, '')"
-            for column in columns
-            if report.form.name not in TABLES or report.has(column)
-        ]
-        selected.append(f"coalesce({', '.join(['NULL', *values])}) AS {name}_")
-    readers = {"table": _read_csv, "Parquet": _read_parquet}
-    reader = readers.get(report.form.name, _read_json)(report, source)
-    return f"SELECT {', '.join(selected)} FROM {reader}"
-
-
-def _filled(template: Template) -> str:
-    """Write the SQL of a text of several fields, NULL where one is unsure."""
-    pieces = template.pieces
-    parts = [_quoted(name) for name in pieces[1::2]]
-    pieces[::2] = [
-        "'" + words.replace("'", "''") + "'" for words in pieces[::2]
-    ]
-    pieces[1::2] = parts
-    sure = [
-        f"(nullif({part}, '') IS NULL OR {HAS_TEXT.format(t=part)})"
-        for part in parts
-    ]
-    some = [f"nullif({part}, '') IS NOT NULL" for part in parts]
-    return (
-        f"CASE WHEN ({' OR '.join(some)}) AND {' AND '.join(sure)}"
-        f" THEN concat({', '.join(pieces)}) END"
-    )
-
-
-def _read_json(report: Report, source: str) -> str:
-    """Write DuckDB's call that reads JSON."""
-    types = ", ".join(
-        f"{_quoted(name)}: 'VARCHAR'"
-        for name in sorted(names_read(report.names))
-    )
-    layout = {"JSON array": "array", "JSON objects": "unstructured"}
-    lines = report.form.name not in layout
-    return f"""read_json({source}, columns={{{types}}},
-        format='{layout.get(report.form.name, "newline_delimited")}',
-        maximum_object_size={MAX_RECORD_BYTES}, ignore_errors={lines})"""
-
-
-def _read_csv(report: Report, source: str) -> str:
-    """Write DuckDB's call that reads a table."""
-    quote = '"' if report.form.quoting else ""
-    # pandas gives the column of the index no name.
-    columns = [_quoted(name or " ") for name in report.columns]
-    types = ", ".join(f"{column}: 'VARCHAR'" for column in columns)
-    return f"""read_csv({source}, header=true,
-        auto_detect=false, columns={{{types}}},
-        delim='{report.form.delimiter}', quote='{quote}', escape='{quote}',
-        max_line_size={MAX_RECORD_BYTES})"""
-
-
-def _read_parquet(report: Report, source: str) -> str:
-    """Write DuckDB's call that reads a Parquet file, all of it as text."""
-    name = literal(report.path).replace("'", "''")
-    reader = f"read_parquet('{name}', binary_as_string=true)"
-    return f"(SELECT COLUMNS(*)::VARCHAR FROM {reader})"
-
-
-def _source(path: Path, packing: str) -> str:
-    """Write a path and its compression as arguments for DuckDB."""
-    packing = packing.replace("plain", "uncompressed")
-    name = literal(path).replace("'", "''")
-    return f"'{name}', compression='{packing}'"
-
-
-def _quoted(name: str) -> str:
-    """Write a column's name for SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _read_lines(report: Report, writer: "_Writer") -> bool:
     """Read JSON lines: DuckDB what it is sure of, the lenient reader the rest.
 
@@ -367,7 +138,7 @@ def _read_lines(report: Report, writer: "_Writer") -> bool:
     """
     with open_lines(report.path) as lines:
         doubts = _Doubts(report, writer, lines)
-        source = _source(lines.path, lines.packing)
+        source = write_source(lines.path, lines.packing)
         for unsure in _read_strictly(report, writer, source):
             doubts.settle(unsure)
         return report.rows > 0 and doubts.close() and not lines.damaged
@@ -379,7 +150,7 @@ def _read_others(report: Report, writer: "_Writer") -> bool:
     Returns:
         See `_read_lines`.
     """
-    source = _source(report.path, detect_packing(report.path))
+    source = write_source(report.path, detect_packing(report.path))
     unsure: set[int] = set()
     for numbers in _read_strictly(report, writer, source):
         unsure.update(numbers)
@@ -393,18 +164,8 @@ def _read_strictly(
     report: Report, writer: "_Writer", source: str
 ) -> Iterator[list[int]]:
     """Write and count the sound records; yield the others' numbers."""
-    selected = f"""
-        SELECT * REPLACE (coalesce(text_, '') AS text_),
-            coalesce(regexp_matches(text_, '&[#A-Za-z]')
-                OR contains(text_, chr(0)), false) AS marked,
-            {_label(report.wanted)} AS label,
-            coalesce({HAS_TEXT.format(t="text_")}
-                AND {_has_label(report.wanted)}
-                AND {_have_names(report.form)}, false) AS sound
-        FROM (SELECT *, {_rating(report.wanted)} AS rating
-              FROM ({build_select(report, source)}))"""
     cursor = _shared().cursor()  # DuckDB 1.3 closes what nobody holds
-    relation = cursor.sql(selected)
+    relation = cursor.sql(build_query(report, source))
     # DuckDB 1.3 knows the second name alone, 2 the first.
     new = hasattr(relation, "to_arrow_reader")
     read = relation.to_arrow_reader if new else relation.fetch_arrow_reader
@@ -427,8 +188,8 @@ def _read_strictly(
         if unsure:
             rows = rows.filter(sound)
         writer.write(rows)
-        _count_values(report.ratings, pc.round(rows["overall"], 2))
-        _count_values(report.labels, rows["label"])
+        count_values(report.ratings, pc.round(rows["overall"], 2))
+        count_values(report.labels, rows["label"])
         yield unsure
 
 
@@ -473,61 +234,6 @@ class _Doubts:
         if not self.report.doubtful and not self.lines.fed:
             return True
         return self.trusted and self.lines.finder.count() == self.report.rows
-
-
-def _have_names(form: Form) -> str:
-    """Write the SQL that says whether all identifiers are certain."""
-    tests = {"table": TABLE_NAME, "Parquet": STORED_NAME}
-    test = dict.fromkeys(IDENTIFIERS, tests.get(form.name, JSON_NAME))
-    if form.name == "Parquet":
-        test["group_name"] = STORED_GROUP
-    return " AND ".join(
-        test[name].format(n=f"{name}_") for name in IDENTIFIERS
-    )
-
-
-def _rating(wanted: Wanted) -> str:
-    """Write the SQL of the rating; where labels count, there is none."""
-    number = "NULL" if wanted.label_rule == "values" else "overall_"
-    return f"try_cast({number} AS DOUBLE)"
-
-
-def _label(wanted: Wanted) -> str:
-    """Write the SQL of the name of the class."""
-    if wanted.label_rule == "values":
-        return "overall_"
-    return LABEL.format(o=_stars(wanted))
-
-
-def _has_label(wanted: Wanted) -> str:
-    """Write the SQL that says whether a class is certain."""
-    if wanted.label_rule == "values":
-        return HAS_LABEL.format(r="overall_")
-    lowest, highest = wanted.scale
-    number = HAS_RATING.format(r="overall_")
-    return f"{number} AND rating BETWEEN {lowest} AND {highest}"
-
-
-def _stars(wanted: Wanted) -> str:
-    """Write the SQL of `ratings.to_stars`."""
-    lowest, highest = wanted.scale
-    if wanted.scale == ratings.STARS:
-        return "rating"
-    return f"((rating - {lowest}) * 4 / ({highest} - {lowest}) + 1)"
-
-
-def _count_rating(report: Report, rating: float | None) -> None:
-    """Count one rating, unless it is none or endless."""
-    if rating is not None and math.isfinite(rating):
-        if len(report.ratings) < MAX_DISTINCT:
-            report.ratings[round(rating, 2)] += 1
-
-
-def _count_values(counter: Counter, values: pa.Array) -> None:
-    """Count how often each value occurs, as long as they are few."""
-    if len(counter) < MAX_DISTINCT:
-        for count in pc.value_counts(values.drop_null()).to_pylist():
-            counter[count["values"]] += count["counts"]
 
 
 def clean_text(text: pa.StringArray, marked: pa.BooleanArray) -> pa.Array:
@@ -730,7 +436,7 @@ def _take(
         _reject(report, line, remark, content)
         return
     writer.add(row, record)
-    _count_rating(report, row["overall"])
+    count_rating(report, row["overall"])
     report.labels[row["label"]] += 1
     if remark:
         report.repaired[remark] += 1
@@ -753,7 +459,7 @@ def _reject(
         found = first(record or {}, report.names[field_name[reason]])
         value = reprlib.repr(found)
         if reason == OFF_SCALE:
-            _count_rating(report, ratings.read_rating(found))
+            count_rating(report, ratings.read_rating(found))
     if len(report.rejects) == MAX_LISTED:
         return
     start = content[:SHOWN_BYTES] if isinstance(content, bytes) else b""

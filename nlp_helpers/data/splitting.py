@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from nlp_helpers.core import files, folders
 from nlp_helpers.core.errors import UserError
-from nlp_helpers.data import reading
+from nlp_helpers.data import queries, reading
 
 SPLITS = ("train", "validation")
 SPLIT_FILE = "split.json"  # how it was made
@@ -198,7 +198,7 @@ def _check_named(
     """
     [(named,)] = connection.execute(
         f"SELECT count({NAMED[group_by]}) FROM read_parquet($patterns)",
-        {"patterns": [reading.literal(path) for path in paths]},
+        {"patterns": [queries.literal(path) for path in paths]},
     ).fetchall()
     if named:
         return
@@ -237,7 +237,7 @@ def _decide(
         """,
         {
             "names": [str(path) for path in paths],
-            "patterns": [reading.literal(path) for path in paths],
+            "patterns": [queries.literal(path) for path in paths],
         },
     )
     [(rows,)] = connection.sql("SELECT count(*) FROM keys").fetchall()
