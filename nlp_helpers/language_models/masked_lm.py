@@ -79,9 +79,9 @@ def check_pair(
     """Ask for two sentences that make [CLS] first [SEP] second [SEP].
 
     Raises:
-        UserError: one of them holds such a mark itself, or they are too long;
-            or the tokenizer does not build this, or the model knows no second
-            segment.
+        UserError: one of them holds such a mark itself, or nothing that the
+            tokenizer keeps, or they are too long; or the tokenizer does not
+            build this, or the model knows no second segment.
     """
     pieces = [tokenizer.tokenize(sentence) for sentence in (first, second)]
     reserved = {*tokenizer.all_special_tokens}
@@ -91,6 +91,11 @@ def check_pair(
             raise UserError(
                 f"the sentence {sentence!r} contains {min(marks)}, a mark that"
                 " belongs around sentences; take it out"
+            )
+        if not tokens:
+            raise UserError(
+                f"the sentence {sentence!r} has no token: the tokenizer of"
+                " this model drops all its characters; write another"
             )
     expected = [CLS, *pieces[0], SEP, *pieces[1], SEP]
     built = tokenizer(first, second)["input_ids"]

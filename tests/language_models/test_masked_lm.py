@@ -145,6 +145,9 @@ def test_two_sentences_are_checked_before_they_are_joined(bert):
             masked_lm.check_pair("who ?", f"a {mark} b", tokenizer, model)
     with pytest.raises(UserError, match="has 903 tokens, the model reads 512"):
         masked_lm.check_pair("a " * 300, "b " * 600, tokenizer, model)
+    for pair in (("\u200b", "a [MASK]"), ("who ?", "\u200b\u200d")):
+        with pytest.raises(UserError, match="has no token"):
+            masked_lm.check_pair(*pair, tokenizer, model)
 
 
 def test_a_model_that_is_no_bert_of_two_sentences_is_refused(bert, roberta):
