@@ -20,6 +20,7 @@ from nlp_helpers.core.errors import UserError
 
 SENSES = Path(__file__).with_suffix(".yaml")
 BATCH_SIZE = 32  # sentences of one forward pass
+ROUNDING = 1e-12  # of a cosine in float64; which way, the processor decides
 
 
 def read_senses() -> pd.DataFrame:
@@ -109,7 +110,8 @@ def separation(vectors: np.ndarray, table: pd.DataFrame) -> dict[str, float]:
     within, between, right = [], [], []
     for _, rows in table.groupby("word", sort=False):
         senses = rows["sense"].to_numpy()
-        distances = cosine_distances(vectors[rows.index])
+        distances = cosine_distances(vectors[rows.index].astype(np.float64))
+        distances[distances < ROUNDING] = 0
         same = senses[:, None] == senses
         apart = ~np.eye(len(rows), dtype=bool)
         within.append(distances[same & apart].mean())
