@@ -5,39 +5,25 @@ reader alone, who gets it here.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tools import badges
 
-PARTS = ("pyproject.toml", "README.md", "LICENSE", "LICENSE-text")
 LONG_AGO = "946684800"  # of all files in the wheel: equal code, equal bytes
 
 
 def build(folder: Path, root: Path = badges.ROOT) -> Path:
-    """Build the wheel into a folder, and return its path.
-
-    From a copy: what an earlier build left beside the package stays out.
-    """
-    with TemporaryDirectory() as work:
-        for name in PARTS:
-            shutil.copy(root / name, work)
-        shutil.copytree(
-            root / "nlp_helpers",
-            Path(work) / "nlp_helpers",
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-        options = ["-q", "--no-deps", "--no-build-isolation"]
-        done = subprocess.run(
-            [*pip, "wheel", *options, "-w", str(folder), work],
-            env=os.environ | {"SOURCE_DATE_EPOCH": LONG_AGO},
-            capture_output=True,
-            text=True,
-        )
+    """Build the wheel into a folder, and return its path."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    options = ["-q", "--no-deps", "--no-build-isolation"]
+    done = subprocess.run(
+        [*pip, "wheel", *options, "-w", str(folder), str(root)],
+        env=os.environ | {"SOURCE_DATE_EPOCH": LONG_AGO},
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise RuntimeError(f"pip could not build the wheel: {done.stderr}")
     [wheel] = folder.glob("nlp_helpers-*.whl")
