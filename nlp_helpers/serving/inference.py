@@ -38,13 +38,13 @@ def read_weights(model: torch.nn.Module) -> None:
             weights.sum()
 
 
-def round_weights(model: torch.nn.Module, device: torch.device) -> None:
+def round_weights(model: torch.nn.Module) -> None:
     """Round the linear layers' weights once, where `precision` rounds them.
 
     autocast rounds all of them anew for each request; the answers are the
     same. What shares a weight, as an embedding does, keeps it whole.
     """
-    dtype = session.precision(device)
+    dtype = session.precision(next(model.parameters()).device)
     if dtype == torch.float32:
         return
     for layer in model.modules():
@@ -70,7 +70,7 @@ class Encoder:
         self.name = name
         self.tokenizer = tokenizer
         self.model = model
-        round_weights(model, next(model.parameters()).device)
+        round_weights(model)
         read_weights(model)
         self.max_length = fitting.max_length(model.config, tokenizer)
 
