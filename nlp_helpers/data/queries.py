@@ -22,7 +22,8 @@ from nlp_helpers.data.reports import Report
 # list or an object that DuckDB has turned into text; and not monstrous.
 HAS_TEXT = r"""regexp_matches({t}, '^\s*[^\s\[{{]')
     AND strlen({t}) < 1000000 AND (strlen({t}) > 25
-         OR NOT regexp_full_match({t}, '[-+0-9.eE]+|true|false'))"""
+         OR NOT regexp_full_match(
+             {t}, '(?i)[-+0-9.e]+|true|false|[-+]?(nan|inf(inity)?)'))"""
 # {r} is the rating: a plain number, not true or false.
 HAS_RATING = r"regexp_full_match({r}, '-?[0-9]{{1,9}}(\.[0-9]{{1,9}})?')"
 # {n} is a name that certainly was one. In JSON, no list or object turned into
@@ -51,8 +52,11 @@ LABEL = (
     " ELSE 'neutral' END"
 )
 # {r} is a label: a text or a number as it stands; whatever else there is, a
-# fraction, an entity, a list, is left to the lenient reader.
-HAS_LABEL = r"regexp_full_match({r}, '[\w-]+( [\w-]+)*') AND strlen({r}) < 200"
+# fraction, NaN, an entity, a list, is left to the lenient reader.
+HAS_LABEL = (
+    r"regexp_full_match({r}, '[\w-]+( [\w-]+)*') AND strlen({r}) < 200"
+    r" AND NOT regexp_full_match({r}, '(?i)-?([0-9]{{18,}}|nan|inf(inity)?)')"
+)
 TABLES = ("table", "Parquet")  # each row has all columns
 
 

@@ -1,9 +1,11 @@
 """Labels of your own: from a table to token shards."""
 
 import json
+import math
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -36,6 +38,23 @@ def records_of(labels, number=400, field="label"):
         {"sentence": f"text {n} about it", field: labels[n % len(labels)]}
         for n in range(number)
     ]
+
+
+@pytest.mark.parametrize("missing", [math.nan, math.inf, 10**18])
+@pytest.mark.parametrize("name", ["mine.json", "mine.parquet"])
+def test_a_missing_label_is_no_class(tmp_path, name, missing):
+    # json.dumps writes NaN, which DuckDB turns into text.
+    records = records_of([0.0, 1.0, missing], 30)
+    path = tmp_path / name
+    if name == "mine.json":
+        path.write_text("\n".join(map(json.dumps, records)))
+    else:
+        table = {name: [row[name] for row in records] for name in records[0]}
+        table["label"] = pa.array(map(float, table["label"]))  # NaN, not null
+        pq.write_table(pa.table(table), path)
+    report = reading.read_file(path, "mine", tmp_path / "part", VALUES)
+    assert report.labels == {"0": 10, "1": 10}
+    assert report.dropped == {"no label": 10}
 
 
 @pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl"])

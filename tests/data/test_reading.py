@@ -1,5 +1,6 @@
 import gzip
 import json
+import math
 import random
 from hashlib import sha1
 from uuid import UUID
@@ -521,6 +522,16 @@ def test_parts_are_the_same_with_any_number_of_workers(tmp_path):
     assert found[0] == found[1] and len(found[0]) == 3
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_missing_text_that_python_wrote_as_nan_is_no_text(tmp_path, value):
+    # json.dumps writes NaN and Infinity, which DuckDB turns into text.
+    missing = [review(value), review("nan"), review("NaN is a number")]
+    for content in (lines(missing), json.dumps(missing).encode()):
+        report, rows = read(tmp_path, content)
+        assert report.dropped == {"no text": 1} and report.reader == "strict"
+        assert [row["text"] for row in rows] == ["nan", "NaN is a number"]
+
+
 # Properties: 5,000 single records, and 200 files of 25 to 50 records of which
 # three in four are odd or damaged
 
@@ -531,7 +542,8 @@ JSON_VALUES = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=20)
-    | st.sampled_from(["4.0", " 3", "1e0", "&amp;", "true", "[", "\u00a0"]),
+    | st.sampled_from(["4.0", " 3", "1e0", "&amp;", "true", "[", "\u00a0"])
+    | st.sampled_from([math.nan, math.inf, "NaN", "inf", 10**18]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.text(max_size=5), inner, max_size=3)
