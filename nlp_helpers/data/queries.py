@@ -19,8 +19,9 @@ from nlp_helpers.data.records import MAX_RECORD_BYTES
 from nlp_helpers.data.reports import Report
 
 # {t} is the text: certainly a string with something in it, not a number, a
-# list or an object that DuckDB has turned into text; and not monstrous.
-HAS_TEXT = r"""regexp_matches({t}, '^\s*[^\s\[{{]')
+# list or an object that DuckDB has turned into text; and not monstrous. Its
+# \s is space of ASCII, of which Python and Unicode know more.
+HAS_TEXT = r"""regexp_matches({t}, '^\s*[^\s\x0b\x1c-\x1f\x{{85}}\pZ\[{{]')
     AND strlen({t}) < 1000000 AND (strlen({t}) > 25
          OR NOT regexp_full_match(
              {t}, '(?i)[-+0-9.e]+|true|false|[-+]?(nan|inf(inity)?)'))"""
