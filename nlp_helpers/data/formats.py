@@ -72,7 +72,9 @@ DOCUMENTS = {
     "content.xml": "an OpenDocument file",
 }
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|\?xml)", re.IGNORECASE)
-NAME = re.compile(r"[^\W\d]\w*(?:[ ._/()-]*\w[)?]?)*")  # of a column
+# Of a column. No run of characters may match in more ways than one: a line of
+# underscores would take years.
+NAME = re.compile(r"[^\W\d](?:[\w ./()?-]*[\w)?])?")
 # review/text: I like it.
 BLOCK_LINE = re.compile(r"^(\w+/\w+): (.*)$", re.MULTILINE)
 # {"reviews": [{ and {"text": {"0": hold many records in one object.
