@@ -127,11 +127,16 @@ def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except zipfile.BadZipFile as error:
-        raise UserError(
-            f"{path} is a zip archive or an Excel file that is cut off or"
-            f" damaged ({error}); fetch it again"
-        ) from error
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise _damaged_zip(path, error) from error
+
+
+def _damaged_zip(path: Path, error: Exception) -> UserError:
+    """Say that a zip archive is damaged."""
+    return UserError(
+        f"{path} is a zip archive or an Excel file that is cut off or"
+        f" damaged ({error}); fetch it again"
+    )
 
 
 def packing_of(start: bytes) -> str | None:
@@ -193,7 +198,11 @@ class _Gzip(RawIOBase):
 
 
 def _open_zip(path: Path) -> BufferedIOBase:
-    """Open the one file of a zip archive."""
+    """Open the one file of a zip archive.
+
+    Raises:
+        UserError: it holds several, is damaged, or needs a password.
+    """
     members = [
         name
         for name in _members(path)
@@ -209,7 +218,15 @@ def _open_zip(path: Path) -> BufferedIOBase:
             f"{path} holds {len(members)} files; unpack it: unzip '{path}' -d"
             f" '{path.with_suffix('')}'"
         )
-    return cast(BufferedIOBase, zipfile.ZipFile(path).open(members[0]))
+    try:
+        return cast(BufferedIOBase, zipfile.ZipFile(path).open(members[0]))
+    except RuntimeError as error:  # a password, or a method of compression
+        raise UserError(
+            f"{path} cannot be unpacked by Python ({error}); unpack it with"
+            " the program that made it"
+        ) from error
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _damaged_zip(path, error) from error
 
 
 def detect_format(path: Path, text_field: str = "") -> Form:
