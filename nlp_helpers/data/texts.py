@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 from nlp_helpers.core.errors import UserError
 from nlp_helpers.data.fields import find_text
 from nlp_helpers.data.formats import (
+    DAMAGED,
     PARQUET_MAGIC,
     Form,
     detect_start,
@@ -42,10 +43,22 @@ def read_texts(file: BinaryIO, text_field: str = "") -> Iterator[str]:
             the usual names.
 
     Raises:
-        UserError: a record is damaged or not UTF-8, there is no such field,
-            or the file is something else.
+        UserError: the file or a record is damaged, or not UTF-8, there is no
+            such field, or the file is something else.
     """
     name = getattr(file, "name", "standard input")
+    try:
+        yield from _read_any(file, name, text_field)
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # not the file, but the disk or the network
+        raise UserError(
+            f"{name} is cut off or damaged ({error}); fetch it again"
+        ) from error
+
+
+def _read_any(file: BinaryIO, name: str, text_field: str) -> Iterator[str]:
+    """Tell what a file is, and read its texts."""
     stream = cast(Any, file)
     if Path(name).is_file():
         stream = open_binary(Path(name))
@@ -125,7 +138,10 @@ def _parse(content: bytes | str) -> tuple[dict[str, Any] | str | None, str]:
     if isinstance(content, str):
         return None, content
     if content.startswith(b'"'):
-        return json.loads(content), ""
+        try:
+            return json.loads(content, strict=False), ""
+        except ValueError:
+            return None, "damaged JSON"
     record, repair = as_object(content)
     return record, repair if record is not None else "damaged JSON"
 
