@@ -269,7 +269,7 @@ def _stored_rows(stream: BufferedIOBase) -> Iterator[Record]:
                     record, ensure_ascii=False, default=_as_text
                 )
                 yield number, content.encode("utf-8", "surrogateescape")
-    except (ValueError, *DAMAGED):  # pyarrow's errors are ValueErrors
+    except (ValueError, NotImplementedError, *DAMAGED):  # pyarrow's errors
         yield number + 1, TRUNCATED
 
 
