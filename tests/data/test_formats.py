@@ -5,7 +5,10 @@ import gzip
 import io
 import json
 import lzma
+import subprocess
+import sys
 import zipfile
+from contextlib import suppress
 
 import openpyxl
 import pandas as pd
@@ -301,6 +304,46 @@ def test_a_damaged_packed_file_is_no_whole_one(tmp_path, name, damage):
     assert report.dropped["truncated file"] == 1
 
 
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zst", "zip"])
+@pytest.mark.parametrize("part", [0.1, 0.7])
+def test_texts_of_a_packed_file_that_is_cut_off_end_with_a_reason(
+    tmp_path, packing, part
+):
+    path = tmp_path / "texts"
+    path.write_bytes(PACKED[packing][: int(part * len(PACKED[packing]))])
+    with path.open("rb") as file:
+        with pytest.raises(UserError, match=r"texts.* (cut off|truncated)"):
+            list(read_texts(file))
+
+
+def test_a_damaged_parquet_file_is_read_as_far_as_it_goes(tmp_path):
+    # DuckDB has errors of many kinds for them; one of them closes it.
+    pd.DataFrame(REVIEWS[:20]).to_parquet(tmp_path / "whole")
+    whole, readers = (tmp_path / "whole").read_bytes(), set()
+    path = tmp_path / "reviews"
+    for place in range(4, len(whole), 3):
+        path.write_bytes(
+            whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        )
+        with suppress(UserError):  # a field has lost its name
+            report = reading.read_file(path, "a", tmp_path / "part")
+            readers.add(report.reader)
+    assert readers == {"strict", "lenient"}
+
+
+def test_a_line_of_underscores_is_told_from_a_header_at_once(tmp_path):
+    # In a process that can be ended: an expression that may match a run of
+    # characters in many ways would try them for years.
+    code = "import sys; from nlp_helpers.data import texts\n"
+    code += "print(*texts.read_texts(sys.stdin.buffer), sep='\\n')"
+    given = b"Name" + b"_" * 60 + b": , signed\nThe second, signed\n"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, input=given, capture_output=True, timeout=60
+    )
+    assert done.stdout == given, done.stderr
+
+
 def archive_of(*names):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -309,9 +352,32 @@ def archive_of(*names):
     return buffer.getvalue()
 
 
+def changed(content, place, value):
+    """Change one byte of the directory of a zip archive."""
+    content = bytearray(content)
+    content[content.index(b"PK\1\2") + place] = value
+    return bytes(content)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (
+            changed(zipped(LINES, "a.json"), 8, 1),
+            "by Python .*password required.*; unpack it with the program",
+        ),
+        (
+            changed(
+                zipped(LINES, "a.json"), 10, 9
+            ),  # Windows' for large files
+            "by Python .*method is not supported.*; unpack it with the prog",
+        ),
+        (
+            changed(
+                zipped(LINES, "a.json"), 46, ord("b")
+            ),  # not the same name
+            "is cut off or damaged .*; fetch it again",
+        ),
         (
             zipped(LINES, "a.json", "b.json"),
             "holds 2 files; unpack it: unzip '",
