@@ -85,12 +85,7 @@ SCHEMA = pa.schema(
 # the least and the greatest value would be made for nobody.
 REPEATED = ["overall", "label", "category", "product"]
 # What DuckDB raises for a damaged file; an error of Parquet has no class.
-TOO_DAMAGED = (
-    duckdb.Error,
-    duckdb.InternalException,
-    duckdb.InvalidInputException,
-    duckdb.IOException,
-)
+TOO_DAMAGED = (duckdb.Error, duckdb.InvalidInputException, duckdb.IOException)
 MEMORY_LIMIT = "500MB"
 MAX_THREADS = 8  # each holds some 32 MB of JSON; more would not fit
 FETCHED_ROWS = 4096  # at once from DuckDB; they fit into a processor's cache
@@ -306,7 +301,6 @@ def read_file(
             if error.errno is not None or "Out of Memory" in str(error):
                 raise
         # The lenient reader takes all of it.
-        _shared.cache_clear()  # an internal error has closed it for ever
         report = Report(path, form, columns, names, wanted)
     report.reader = "lenient"
     with _Writer(target, category) as writer:
