@@ -317,7 +317,7 @@ def test_texts_of_a_packed_file_that_is_cut_off_end_with_a_reason(
 
 
 def test_a_damaged_parquet_file_is_read_as_far_as_it_goes(tmp_path):
-    # DuckDB has errors of many kinds for them; one of them closes it.
+    # DuckDB has errors of several kinds for them.
     pd.DataFrame(REVIEWS[:20]).to_parquet(tmp_path / "whole")
     whole, readers = (tmp_path / "whole").read_bytes(), set()
     path = tmp_path / "reviews"
@@ -352,10 +352,14 @@ def archive_of(*names):
     return buffer.getvalue()
 
 
-def changed(content, place, value):
+# Where an entry in the directory of a zip archive has what.
+ENTRY = {"version needed": 6, "flags": 8, "method": 10, "name": 46}
+
+
+def changed(content, what, value):
     """Change one byte of the directory of a zip archive."""
     content = bytearray(content)
-    content[content.index(b"PK\1\2") + place] = value
+    content[content.index(b"PK\1\2") + ENTRY[what]] = value
     return bytes(content)
 
 
@@ -363,19 +367,20 @@ def changed(content, place, value):
     ("content", "message"),
     [
         (
-            changed(zipped(LINES, "a.json"), 8, 1),
+            changed(zipped(LINES, "a.json"), "version needed", 99),
+            "is cut off or damaged .*; fetch it again",
+        ),
+        (
+            changed(zipped(LINES, "a.json"), "flags", 1),
             "by Python .*password required.*; unpack it with the program",
         ),
         (
-            changed(
-                zipped(LINES, "a.json"), 10, 9
-            ),  # Windows' for large files
+            # What Windows takes for large files.
+            changed(zipped(LINES, "a.json"), "method", 9),
             "by Python .*method is not supported.*; unpack it with the prog",
         ),
         (
-            changed(
-                zipped(LINES, "a.json"), 46, ord("b")
-            ),  # not the same name
+            changed(zipped(LINES, "a.json"), "name", ord("b")),
             "is cut off or damaged .*; fetch it again",
         ),
         (
